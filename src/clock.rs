@@ -1,0 +1,170 @@
+//! The present moment. The only room that asks the operating system what time it is.
+//!
+//! Everything else takes a [`Clock`] and asks it, so a test moves time instead of sleeping, and
+//! `POST /api/v1/test/clock` can do the same to a running server.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment of wall-clock time: milliseconds since the Unix epoch. What the database stores.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    #[must_use]
+    pub const fn as_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This moment plus `span`.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(whole_millis(span)))
+    }
+
+    /// This moment minus `span`.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_millis(span)))
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn whole_millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-11-22T02:49:16.000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .ok()
+            .and_then(|moment| moment.format(&Rfc3339).ok());
+        f.write_str(text.as_deref().unwrap_or("out of range"))
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where the present moment comes from. Cheap to clone; clones move together.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Source,
+    /// Milliseconds by which [`Clock::advance`] has moved both readings.
+    advanced: AtomicU64,
+    /// Milliseconds by which [`Clock::shift_wall`] has moved the wall reading alone.
+    wall_shift: AtomicI64,
+}
+
+#[derive(Debug)]
+enum Source {
+    System { started: Instant },
+    Manual { start: Timestamp },
+}
+
+impl Clock {
+    /// The clock of the machine.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::of(Source::System { started: Instant::now() })
+    }
+
+    /// A clock that stands at `start` and moves only by [`Clock::advance`] and [`Clock::shift_wall`].
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        Self::of(Source::Manual { start })
+    }
+
+    fn of(source: Source) -> Self {
+        Self(Arc::new(Inner { source, advanced: AtomicU64::new(0), wall_shift: AtomicI64::new(0) }))
+    }
+
+    /// Wall-clock time. It can jump when an administrator or NTP sets the machine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let base = match &self.0.source {
+            #[expect(clippy::disallowed_methods, reason = "this is the room that may ask")]
+            Source::System { .. } => match SystemTime::now().duration_since(UNIX_EPOCH) {
+                Ok(since) => Timestamp(whole_millis(since)),
+                Err(before) => Timestamp(-whole_millis(before.duration())),
+            },
+            Source::Manual { start } => *start,
+        };
+        let shifted = Timestamp(base.0.saturating_add(self.0.wall_shift.load(Ordering::Relaxed)));
+        shifted.plus(self.advanced())
+    }
+
+    /// Time since the clock was made. Never goes back and does not follow a changed wall clock.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        let base = match &self.0.source {
+            Source::System { started } => started.elapsed(),
+            Source::Manual { .. } => Duration::ZERO,
+        };
+        base + self.advanced()
+    }
+
+    /// Moves the clock forward, both readings.
+    pub fn advance(&self, span: Duration) {
+        let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        self.0.advanced.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// Moves the wall reading alone, as an administrator who sets the machine's clock does.
+    pub fn shift_wall(&self, millis: i64) {
+        self.0.wall_shift.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn advanced(&self) -> Duration {
+        Duration::from_millis(self.0.advanced.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_prints_as_rfc_3339_in_utc() {
+        assert_eq!(Timestamp::from_millis(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_back_leaves_elapsed_time_unmoved() {
+        let clock = Clock::manual(Timestamp::from_millis(10_000_000));
+        clock.advance(Duration::from_secs(5));
+        clock.shift_wall(-3_600_000);
+        assert_eq!(clock.elapsed(), Duration::from_secs(5));
+        assert_eq!(clock.now(), Timestamp::from_millis(10_000_000 + 5_000 - 3_600_000));
+    }
+}

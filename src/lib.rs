@@ -1,0 +1,32 @@
+//! stile: a product's auth API with rate limits built in.
+//!
+//! # Layout
+//!
+//! Imports point downward only; two rooms on one row do not know each other.
+//!
+//! ```text
+//! 1  main | cli                                  parse arguments, run one command, print
+//! 2  app                                         build everything once, serve, drain
+//! 3  config                                      environment and env file -> every room's `Settings`
+//! 4  http                                        the only room that knows axum
+//! 5  accounts                                    use cases: register, log in, refresh, reset, sessions
+//! 6  audit                                       one security event -> one log line and one row
+//! 7  storage | rate_limit | credentials | mail   each knows only itself
+//! 8  clock | telemetry                           the present moment; logging
+//! ```
+//!
+//! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the
+//! environment and fills them, so no room below it knows a variable's name.
+
+pub mod accounts;
+pub mod app;
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod credentials;
+pub mod http;
+pub mod mail;
+pub mod rate_limit;
+pub mod storage;
+pub mod telemetry;

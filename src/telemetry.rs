@@ -1,0 +1,1 @@
+//! Logging: one JSON object per line, or text in development.
