@@ -133,10 +133,9 @@ async fn logout(
     if access_token.is_none() && refresh_token.is_none() {
         return Err(ApiError::not_authenticated());
     }
-    for which in [refresh_token.map(Logout::RefreshToken), access_token.map(Logout::AccessToken)] {
-        if let Some(which) = which {
-            http.accounts.logout(which, &caller).await?;
-        }
+    let shown = [refresh_token.map(Logout::RefreshToken), access_token.map(Logout::AccessToken)];
+    for which in shown.into_iter().flatten() {
+        http.accounts.logout(which, &caller).await?;
     }
     let mut response: Response =
         message("You are logged out.", "The session has ended and its tokens no longer work.").into_response();

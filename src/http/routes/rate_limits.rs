@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::http::Http;
 use crate::http::extract::Answer;
 use crate::http::routes::{Routes, Verb};
-use crate::rate_limit::RuleSummary;
+use crate::rate_limit::{Per, Rule};
 
 /// The routes of this file.
 #[must_use]
@@ -20,10 +20,33 @@ pub fn routes() -> Routes {
 #[derive(Serialize)]
 struct Limits {
     enabled: bool,
-    rules: Vec<RuleSummary>,
+    rules: Vec<RuleEntry>,
+}
+
+#[derive(Serialize)]
+struct RuleEntry {
+    name: &'static str,
+    limit: String,
+    strategy: &'static str,
+    mode: &'static str,
+    per: &'static str,
 }
 
 async fn list(State(http): State<Arc<Http>>) -> Answer<Limits> {
     let settings = http.limiter.settings();
-    Answer(StatusCode::OK, Limits { enabled: settings.enabled, rules: settings.rules.summaries() })
+    let entry = |rule: &Rule| {
+        let limit = settings.rules.get(*rule);
+        RuleEntry {
+            name: rule.name(),
+            limit: limit.rate(),
+            strategy: limit.strategy().name(),
+            mode: limit.mode().name(),
+            per: match rule.per() {
+                Per::Client => "client",
+                Per::Account => "account",
+            },
+        }
+    };
+    let rules = Rule::ALL.iter().map(entry).collect();
+    Answer(StatusCode::OK, Limits { enabled: settings.enabled, rules })
 }

@@ -76,7 +76,6 @@ pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next)
     let mut response = match decision.refusal() {
         Some(refusal) => {
             let rule = refusal.rule.name();
-            http.accounts.report_limited(rule, &context.client, context.ip, &context.request_id);
             ApiError::rate_limited(rule, decision.retry_after_seconds()).into_response()
         }
         None => next.run(request).await,
