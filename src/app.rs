@@ -206,9 +206,6 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let listener = listen(address).map_err(|error| RunError::Listen { address, error })?;
     let bound = listener.local_addr()?;
     let config = config.with_bound_port(bound.port());
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
     let (delay, grace) = (config.shutdown.delay, config.shutdown.grace);
     let app = tokio::select! {
         app = App::build(config, Clock::system()) => app?,
