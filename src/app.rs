@@ -17,7 +17,7 @@ use crate::credentials::{AccessTokens, Passwords, PoolSettings};
 use crate::http::{self, LocalStage};
 use crate::mail::{self, Mailer};
 use crate::rate_limit::{self, Limiter};
-use crate::storage::{self, ConnectError, Database};
+use crate::storage::{self, ConnectError, Database, MigrateError};
 
 /// Connections that the kernel holds for us until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -38,6 +38,9 @@ pub enum RunError {
     /// The database cannot be reached or migrated.
     #[error(transparent)]
     Database(#[from] ConnectError),
+    /// The database's schema cannot be brought up to date.
+    #[error(transparent)]
+    Migration(#[from] MigrateError),
     /// The limiter's settings fit nothing (a certificate that is none).
     #[error("the limiter cannot start: {0}")]
     Limiter(#[from] rate_limit::StartError),
@@ -203,9 +206,6 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let listener = listen(address).map_err(|error| RunError::Listen { address, error })?;
     let bound = listener.local_addr()?;
     let config = config.with_bound_port(bound.port());
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
     let (delay, grace) = (config.shutdown.delay, config.shutdown.grace);
     let app = tokio::select! {
         app = App::build(config, Clock::system()) => app?,
@@ -231,7 +231,7 @@ pub async fn migrate(settings: &storage::Settings) -> Result<(), RunError> {
 async fn connect(settings: &storage::Settings) -> Result<Database, ConnectError> {
     for pause in CONNECT_PAUSES {
         match Database::connect(settings).await {
-            Err(error) if error.is_unavailable() => {
+            Err(error @ ConnectError::Unreachable(_)) => {
                 tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the database cannot be reached yet");
                 tokio::time::sleep(pause).await;
             }
