@@ -53,6 +53,19 @@ pub enum Logout {
     Session(Uuid),
     /// That of any refresh token ever issued in it. A token that is dead or was never one is fine too.
     RefreshToken(String),
+    /// That of a genuine access token, its time over or not.
+    AccessToken(String),
+}
+
+/// Why nobody was logged out.
+#[derive(Debug, thiserror::Error)]
+pub enum LogoutError {
+    /// 401 `token_invalid`: an access token that is not ours.
+    #[error("the access token is invalid")]
+    Invalid,
+    /// 503 or 500.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 /// A session in its owner's list.
@@ -94,7 +107,7 @@ impl Accounts {
     }
 
     /// Ends a session. Idempotent.
-    pub async fn logout(&self, which: Logout, caller: &Caller) -> Result<(), StorageError> {
+    pub async fn logout(&self, which: Logout, caller: &Caller) -> Result<(), LogoutError> {
         todo!()
     }
 

@@ -140,7 +140,16 @@ impl CounterKey {
         self.exact
     }
 
-    /// Whether two counters belong to one subject.
+    /// Who is counted, as it stands in the key.
+    pub(super) fn subject(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| match &self.subject {
+            Counted::Client(client) => fmt::Display::fmt(client, f),
+            Counted::Account(mac) => f.write_str(mac),
+            Counted::Overflow => f.write_str("overflow"),
+        })
+    }
+
+    /// Counters of one subject hash alike, whatever their rule.
     pub(super) fn hash_subject<H: std::hash::Hasher>(&self, state: &mut H) {
         std::hash::Hash::hash(&self.subject, state);
     }

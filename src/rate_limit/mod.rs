@@ -4,9 +4,11 @@
 //! environment. A new limit: a variant in `rule.rs`. A new store: a file in `store/`.
 
 mod decision;
+mod fleet;
 mod key;
 mod limit;
 mod limiter;
+mod plan;
 mod rule;
 pub mod store;
 

@@ -98,12 +98,11 @@ fn is_plain(id: &str) -> bool {
 
 /// Writes the body of an error, also of one that axum or a library made without us.
 fn write_problem(response: Response, public_url: &str, request_id: &str) -> Response {
-    let (mut parts, _) = response.into_parts();
-    if let Some(true) = parts.headers.get(CONTENT_TYPE).map(|value| value == "application/problem+json") {
-        return Response::from_parts(parts, Body::empty());
-    }
+    let (mut parts, body) = response.into_parts();
     let problem = match parts.extensions.remove::<Problem>() {
         Some(problem) => problem,
+        // An endpoint's own answer, such as health's 503.
+        None if is_json(&parts.headers) => return Response::from_parts(parts, body),
         None => ApiError::for_status(parts.status).problem().clone(),
     };
     let document = ProblemDocument::new(&problem, parts.status, public_url, request_id);
@@ -111,6 +110,10 @@ fn write_problem(response: Response, public_url: &str, request_id: &str) -> Resp
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(body))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
 }
 
 fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::audit::{Event, EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::error::ApiError;
@@ -76,7 +77,8 @@ pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next)
     let mut response = match decision.refusal() {
         Some(refusal) => {
             let rule = refusal.rule.name();
-            http.accounts.report_limited(rule, &context.client, context.ip, &context.request_id);
+            let event = Event::new(EventKind::RateLimited, Outcome::Failure).because(rule);
+            http.audit.record(&event.in_request(context.ip, &context.request_id));
             ApiError::rate_limited(rule, decision.retry_after_seconds()).into_response()
         }
         None => next.run(request).await,
