@@ -86,14 +86,14 @@ pub async fn user_with_everything(db: &Database, email: &str) -> Uuid {
 }
 
 /// How many users, sessions, links, known clients and queued mails there are of an account.
-pub async fn what_hangs_on(db: &Database, id: Uuid, email: &str) -> [usize; 5] {
+pub async fn what_hangs_on(db: &Database, id: Uuid, email: &str, now: i64) -> [usize; 5] {
     let mut on = db.write().await.unwrap();
     let users = usize::from(s::find_user(&mut on, id).await.unwrap().is_some());
-    let sessions = s::live_sessions(&mut on, id, at(1)).await.unwrap().len();
-    let links = usize::from(s::find_token(&mut on, email, at(1)).await.unwrap().is_some());
+    let sessions = s::live_sessions(&mut on, id, at(now)).await.unwrap().len();
+    let links = usize::from(s::find_token(&mut on, email, at(now)).await.unwrap().is_some());
     let clients = s::known_clients(&mut on, id).await.unwrap().len();
     let mut mails = 0;
-    while let Some(job) = s::claim_mail(&mut on, at(2), at(3)).await.unwrap() {
+    while let Some(job) = s::claim_mail(&mut on, at(now), at(now + 1)).await.unwrap() {
         mails += usize::from(job.recipient == email);
     }
     [users, sessions, links, clients, mails]

@@ -201,7 +201,7 @@ on_both_engines! {
         assert!(!s::delete_user(&mut transaction, ada, 9).await.unwrap(), "the password was changed meanwhile");
         assert!(s::delete_user(&mut transaction, ada, 1).await.unwrap());
         transaction.commit().await.unwrap();
-        assert_eq!(crate::sessions::what_hangs_on(&db, ada, "ada@example.com").await, [0, 0, 0, 0, 0]);
-        assert_eq!(crate::sessions::what_hangs_on(&db, bob, "bob@example.com").await, [1, 1, 1, 1, 2]);
+        assert_eq!(crate::sessions::what_hangs_on(&db, ada, "ada@example.com", 2).await, [0, 0, 0, 0, 0]);
+        assert_eq!(crate::sessions::what_hangs_on(&db, bob, "bob@example.com", 4).await, [1, 1, 1, 1, 2]);
     }
 }
