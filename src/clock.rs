@@ -96,7 +96,9 @@ impl Clock {
     /// The clock of the machine.
     #[must_use]
     pub fn system() -> Self {
-        Self::of(Source::System { started: Instant::now() })
+        Self::of(Source::System {
+            started: Instant::now(),
+        })
     }
 
     /// A clock that stands at `start` and moves only by [`Clock::advance`] and [`Clock::shift_wall`].
@@ -106,7 +108,11 @@ impl Clock {
     }
 
     fn of(source: Source) -> Self {
-        Self(Arc::new(Inner { source, advanced: AtomicU64::new(0), wall_shift: AtomicI64::new(0) }))
+        Self(Arc::new(Inner {
+            source,
+            advanced: AtomicU64::new(0),
+            wall_shift: AtomicI64::new(0),
+        }))
     }
 
     /// Wall-clock time. It can jump when an administrator or NTP sets the machine's clock.
@@ -156,7 +162,10 @@ mod tests {
 
     #[test]
     fn a_moment_prints_as_rfc_3339_in_utc() {
-        assert_eq!(Timestamp::from_millis(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(
+            Timestamp::from_millis(1_700_000_000_123).to_string(),
+            "2023-11-14T22:13:20.123Z"
+        );
     }
 
     #[test]
@@ -165,6 +174,9 @@ mod tests {
         clock.advance(Duration::from_secs(5));
         clock.shift_wall(-3_600_000);
         assert_eq!(clock.elapsed(), Duration::from_secs(5));
-        assert_eq!(clock.now(), Timestamp::from_millis(10_000_000 + 5_000 - 3_600_000));
+        assert_eq!(
+            clock.now(),
+            Timestamp::from_millis(10_000_000 + 5_000 - 3_600_000)
+        );
     }
 }

@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary: see [`stile::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stile::cli::main()
+}

@@ -1,4 +1,22 @@
 //! Limits: what they are, who is counted, and where the counts live.
+//!
+//! Ask with [`Limiter::take`]; everything else serves that one question. This room knows no HTTP, no account and no
+//! environment. A new limit: a variant in `rule.rs`. A new store: a file in `store/`.
+
+mod decision;
+mod fleet;
+mod key;
+mod limit;
+mod limiter;
+mod plan;
+mod rule;
+pub mod store;
+
+pub use decision::{Decision, Outcome, Receipt, RuleReport};
+pub use key::{Charge, Client, CounterKey, Subject};
+pub use limit::{Limit, LimitError, Mode, Strategy, Window};
+pub use limiter::{Limiter, StartError, StoreState};
+pub use rule::{Per, Rule, Rules};
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -13,7 +31,7 @@ pub struct Settings {
     /// `ENABLE_RATE_LIMITING`.
     pub enabled: bool,
     /// The limit of every rule, default or set (`rule.rs`).
-    pub rules: (), // helper: Rules
+    pub rules: Rules,
     /// `REDIS_URL` and its companions; `None` counts in memory.
     pub redis: Option<RedisSettings>,
     /// `REDIS_KEY_PREFIX`: first part of every key.

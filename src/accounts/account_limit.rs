@@ -1,0 +1,1 @@
+//! The limit on failed logins of one account.

@@ -1,0 +1,202 @@
+//! The limiter: who is asked, and what happens when Redis is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::decision::{Decision, Receipt};
+use super::key::Charge;
+use super::plan::Plan;
+use super::rule::Rules;
+use super::store::memory::MemoryStore;
+use super::store::{Answer, Ask, Moment, Standing};
+use crate::clock::Clock;
+
+/// How often expired counters are dropped from memory.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Shards swept at a stretch before other tasks get their turn.
+const SWEEP_STRETCH: usize = 8;
+
+/// Decides whether a request may go on. Cheap to clone; clones share their counts.
+#[derive(Clone, Debug)]
+pub struct Limiter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    clock: Clock,
+    memory: Arc<MemoryStore>,
+    ids: AtomicU64,
+    stop: CancellationToken,
+}
+
+/// Where counts are at the moment: `rate_limiter` of `/health`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreState {
+    /// In Redis.
+    Redis,
+    /// In memory, as configured.
+    Memory,
+    /// In memory, because Redis is lost.
+    Degraded,
+    /// Nowhere: limiting is off.
+    Off,
+}
+
+impl StoreState {
+    /// As `/health` shows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Memory => "memory",
+            Self::Degraded => "degraded",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Why the limiter could not start. Never a lost Redis.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `REDIS_URL` does not parse. The text repeats nothing of it.
+    #[error("REDIS_URL is no Redis address: {0}")]
+    RedisUrl(String),
+    /// `TLS_CA_FILE` cannot be read.
+    #[error("TLS_CA_FILE cannot be read: {0}")]
+    TlsCaFile(String),
+}
+
+impl Limiter {
+    /// Starts the limiter and its background tasks on the current tokio runtime. Never waits for Redis.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the Redis store arrives with the next commit"
+    )]
+    pub fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let memory = Arc::new(MemoryStore::new(settings.memory_keys));
+        let stop = CancellationToken::new();
+        if settings.enabled {
+            tokio::spawn(
+                stop.clone()
+                    .run_until_cancelled_owned(sweep(memory.clone(), clock.clone())),
+            );
+        }
+        Ok(Self(Arc::new(Inner {
+            settings,
+            clock,
+            memory,
+            ids: AtomicU64::new(1),
+            stop,
+        })))
+    }
+
+    /// Charges all of `charges` or none of them: one decision, one round trip. Never fails.
+    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
+    pub async fn take(&self, charges: &[Charge]) -> Decision {
+        let inner = &*self.0;
+        if !inner.settings.enabled {
+            return Decision::free();
+        }
+        let plan = Plan::of(charges, &inner.settings.rules, |n| {
+            inner.ids.fetch_add(n, Ordering::Relaxed)
+        });
+        let now = inner.now();
+        if let Some(denied) = plan.denied(now) {
+            return denied;
+        }
+        if plan.asks.is_empty() {
+            return Decision::free();
+        }
+        plan.decision(&inner.take_in_memory(now, &plan.asks))
+    }
+
+    /// Gives one take back, to the windows it was taken in; where a window has ended nothing happens.
+    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
+    pub async fn refund(&self, receipt: Receipt) {
+        let now = self.0.now();
+        for taken in &receipt.0 {
+            self.0.memory.refund(now, taken, false);
+        }
+    }
+
+    /// Empties the counters that `charges_like` would charge. Their windows end when they would have ended.
+    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
+    pub async fn clear(&self, charges_like: &[Charge]) {
+        for ask in Plan::of(charges_like, &self.0.settings.rules, |_| 0).asks {
+            self.0.memory.clear(&ask.key, false);
+        }
+    }
+
+    /// Where counts are at the moment.
+    #[must_use]
+    pub fn state(&self) -> StoreState {
+        if self.0.settings.enabled {
+            StoreState::Memory
+        } else {
+            StoreState::Off
+        }
+    }
+
+    /// What the limiter was started with: `allowlist`, `ipv6_prefix`, `enabled`.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The limit of every rule.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.0.settings.rules
+    }
+
+    /// Ends the background tasks and takes this process off the list of living ones.
+    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Moment {
+        let elapsed_us = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Moment {
+            elapsed_us,
+            unix_ms: self.clock.now().as_millis(),
+        }
+    }
+
+    fn take_in_memory(&self, now: Moment, asks: &[Ask]) -> Answer {
+        self.memory.take(now, asks, &|_, limit| limit, Standing::Sole)
+    }
+}
+
+/// The last clone that goes takes the background tasks with it.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Drops expired counters, a few shards at a time.
+async fn sweep(memory: Arc<MemoryStore>, clock: Clock) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        for shard in 0..memory.shard_count() {
+            let elapsed_us = u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX);
+            memory.sweep(
+                Moment {
+                    elapsed_us,
+                    unix_ms: 0,
+                },
+                shard,
+            );
+            if shard % SWEEP_STRETCH == SWEEP_STRETCH - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}

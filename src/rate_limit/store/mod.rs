@@ -1,0 +1,144 @@
+//! Where counts live: what is asked of a store ([`Ask`]) and what it answers ([`Answer`]); one file per store.
+//!
+//! [`memory`] and [`redis`] answer alike; `tests/limits` holds them to it. A new store is a file here, a variant in the
+//! limiter and a line in that suite.
+
+mod exact;
+mod fixed;
+pub mod memory;
+
+use super::key::CounterKey;
+
+/// One window to charge.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Which counter.
+    pub key: CounterKey,
+    /// Most in a window.
+    pub limit: u32,
+    /// Length of a window that opens now, in milliseconds.
+    pub period_ms: u64,
+    /// Units to take, at least 1.
+    pub cost: u32,
+    /// Counted, but never a reason to refuse.
+    pub shadow: bool,
+    /// Names the first of these units; `cost` ids in a row belong to this ask and to no other of this process.
+    pub id: u64,
+}
+
+/// What a store says about a set of asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// All were charged; else none was.
+    pub admitted: bool,
+    /// One for each ask, in order.
+    pub counts: Vec<Count>,
+}
+
+/// One window after a take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// Units counted in the window.
+    pub count: u32,
+    /// Units left in it, here and now.
+    pub remaining: u32,
+    /// The window's end (`exact`: when the next unit is freed), Unix milliseconds, the same through a window.
+    pub resets_at: i64,
+    /// Milliseconds until then.
+    pub reset_after_ms: u64,
+    /// There was no room for this ask. A shadow one passes all the same.
+    pub over: bool,
+}
+
+/// The present moment, read once for a whole decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// Microseconds since the process started: by these windows in memory end, so a wall clock that jumps moves none.
+    pub elapsed_us: u64,
+    /// Unix milliseconds, for what clients are told.
+    pub unix_ms: i64,
+}
+
+impl Moment {
+    /// Whole milliseconds since the process started.
+    #[must_use]
+    pub fn elapsed_ms(self) -> u64 {
+        self.elapsed_us / 1000
+    }
+
+    /// Unix time `millis` after this moment.
+    fn unix_after(self, millis: u64) -> i64 {
+        self.unix_ms.saturating_add_unsigned(millis)
+    }
+}
+
+/// One window that was charged: what a refund needs.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Which counter.
+    pub key: CounterKey,
+    /// Units to give back.
+    pub cost: u32,
+    /// First id of those units ([`Ask::id`]).
+    pub id: u64,
+    /// The window's end, by which it is known again.
+    pub resets_at: i64,
+}
+
+/// On whose behalf memory counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Its own: no Redis is configured.
+    Sole,
+    /// Of Redis, which is lost and has to be told later.
+    Instead,
+    /// Of Redis, which did not answer in time and may count the same units yet.
+    Doubtful,
+}
+
+/// What Redis answered about one ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply {
+    /// The ask was charged.
+    pub admitted: bool,
+    /// Units in the window now.
+    pub count: u32,
+    /// The window's end, Unix milliseconds of Redis; 0 where none is open.
+    pub resets_at: i64,
+    /// The moment of the answer, Unix milliseconds of Redis.
+    pub redis_ms: i64,
+}
+
+/// What Redis has to be told of one counter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// A fixed window.
+    Fixed {
+        /// What Redis last said of it, in case it lost it.
+        known: i64,
+        /// The window's end, Unix milliseconds.
+        resets_at: i64,
+        /// Units to add; negative after a refund.
+        add: i64,
+        /// Redis adds the units of a ticket once; 0 where there are none.
+        ticket: u64,
+    },
+    /// Single units of an exact limit. Redis keeps them by id, so it counts each once.
+    Exact {
+        /// When each was taken, in elapsed microseconds, and its id.
+        stamps: Vec<(u64, u64)>,
+        /// The limit's period.
+        period_ms: u64,
+    },
+}
+
+/// What Redis answered to [`Merge::Fixed`].
+#[derive(Clone, Copy, Debug)]
+pub struct Merged {
+    /// Units in the window now.
+    pub count: u32,
+    /// The window's end; 0 where it is over and the units with it.
+    pub resets_at: i64,
+    /// The moment of the answer, Unix milliseconds of Redis.
+    pub redis_ms: i64,
+}
