@@ -103,6 +103,9 @@ impl AccessTokens {
     }
 
     /// A signed token that lives from `now` for [`AccessTokens::lifetime`].
+    ///
+    /// # Panics
+    /// Never with keys from [`SigningKeys`], which are checked when they are read.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -205,7 +208,7 @@ mod tests {
             keys,
             "https://stile.example".into(),
             "stile".into(),
-            Duration::from_secs(900),
+            Duration::from_mins(15),
         )
     }
 
@@ -455,7 +458,7 @@ mod tests {
             format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"at+jwt","crit":["exp"]}}"#),
             format!(r#"{{"alg":"EdDSA","kid":"{kid}","typ":"at+jwt","jku":"https://evil.example"}}"#),
             format!(r#"{{"alg":["EdDSA"],"kid":"{kid}","typ":"at+jwt"}}"#),
-            format!(r#"{good}x"#),
+            format!("{good}x"),
             r#"{"alg":"EdDSA","typ":"at+jwt"}"#.into(),
             r#"{"alg":"EdDSA","kid":"other","typ":"at+jwt"}"#.into(),
             r#"{"alg":"EdDSA","kid":"../../etc/passwd","typ":"at+jwt"}"#.into(),

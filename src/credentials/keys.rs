@@ -81,6 +81,9 @@ impl SecretKeys {
 
     /// Encrypts `plaintext` (AES-256-GCM, random nonce) under a key made from the secret key, the
     /// purpose and `bound_to`: whoever lacks any of the three cannot open it. Base64url.
+    ///
+    /// # Panics
+    /// When the system's random source fails.
     #[must_use]
     #[expect(
         clippy::expect_used,

@@ -145,3 +145,171 @@ impl Passwords {
         self.pool.state()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: PasswordPolicy = PasswordPolicy {
+        min_length: 8,
+        min_score: 3,
+    };
+
+    fn passwords(workers: usize, queue: usize) -> Passwords {
+        Passwords::start(POLICY, PoolSettings { workers, queue }).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::parse(text).unwrap()
+    }
+
+    /// REG-03
+    #[tokio::test]
+    async fn the_whole_password_counts_and_nothing_is_folded() {
+        let passwords = passwords(2, 10);
+        let whole = "Vier Zebras und ein Kamel laufen im Regen zum Bahnhof, um 7 Uhr.";
+        assert_eq!(whole.len(), 64);
+        let stored = passwords.hash(&password(whole)).await.unwrap();
+        assert_eq!(
+            passwords.verify(&password(whole), Some(&stored)).await,
+            Ok(Verdict::Right)
+        );
+        for wrong in [
+            &whole[..63],
+            &format!("{whole}x"),
+            &whole.to_uppercase(),
+            &format!(" {whole}"),
+            &format!("{whole} "),
+        ] {
+            assert_eq!(
+                passwords.verify(&password(wrong), Some(&stored)).await,
+                Ok(Verdict::Wrong),
+                "{wrong}"
+            );
+        }
+        // Beyond the 72 bytes at which bcrypt stops.
+        let longest = "ß".repeat(Password::LONGEST);
+        let stored = passwords.hash(&password(&longest)).await.unwrap();
+        assert_eq!(
+            passwords.verify(&password(&longest), Some(&stored)).await,
+            Ok(Verdict::Right)
+        );
+        let other_end = "ß".repeat(Password::LONGEST - 1) + "s";
+        assert_eq!(
+            passwords.verify(&password(&other_end), Some(&stored)).await,
+            Ok(Verdict::Wrong)
+        );
+    }
+
+    #[tokio::test]
+    async fn an_accent_typed_in_two_ways_is_one_password() {
+        let passwords = passwords(1, 10);
+        let stored = passwords.hash(&password("caf\u{e9} au lait")).await.unwrap();
+        assert_eq!(
+            passwords
+                .verify(&password("cafe\u{301} au lait"), Some(&stored))
+                .await,
+            Ok(Verdict::Right)
+        );
+    }
+
+    /// LOG-05
+    #[test]
+    fn a_password_over_128_code_points_is_refused_however_long_it_is() {
+        assert!(Password::parse(&"😀".repeat(128)).is_ok());
+        assert!(Password::parse("").is_ok());
+        for long in [
+            "😀".repeat(129),
+            "x".repeat(4097),
+            "x".repeat(1 << 20),
+            "\u{301}".repeat(1 << 20),
+        ] {
+            assert_eq!(Password::parse(&long).unwrap_err(), PasswordTooLong);
+        }
+    }
+
+    /// LOG-02, LOG-11
+    #[tokio::test]
+    async fn a_verdict_tells_weak_hashes_from_current_ones_and_never_admits_without_a_hash() {
+        let passwords = passwords(1, 10);
+        let weak = "$2b$05$abcdefghijklmnopqrstuuZVEMa1pjhlynBQ1qXmSvGBJpN9h1w8G";
+        let costly = weak.replace("$05$", "$15$");
+        let typed = password("pässwörd");
+        assert_eq!(
+            passwords.verify(&typed, Some(weak)).await,
+            Ok(Verdict::RightButWeak)
+        );
+        for stored in [None, Some(""), Some("!"), Some(costly.as_str())] {
+            assert_eq!(
+                passwords.verify(&typed, stored).await,
+                Ok(Verdict::Wrong),
+                "{stored:?}"
+            );
+            assert_eq!(
+                passwords.verify(&password(""), stored).await,
+                Ok(Verdict::Wrong),
+                "{stored:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_password_is_judged_by_length_and_by_strength() {
+        let passwords = passwords(1, 10);
+        assert!(
+            passwords
+                .admit("correct horse battery staple", &["owner"])
+                .await
+                .is_ok()
+        );
+        for (raw, code) in [
+            ("short", "too_short"),
+            ("password1", "too_weak"),
+            (&"x".repeat(129), "too_long"),
+        ] {
+            let Err(AdmitError::Refused(refusal)) = passwords.admit(raw, &["owner"]).await else {
+                panic!("{raw} was admitted");
+            };
+            assert_eq!(refusal.code, code);
+        }
+    }
+
+    /// LOG-10
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_storm_of_logins_is_answered_in_part_and_refused_in_part() {
+        let passwords = passwords(2, 6);
+        let stored = passwords.hash(&password("right")).await.unwrap();
+        let logins: Vec<_> = (0..200)
+            .map(|number| {
+                let (passwords, stored) = (passwords.clone(), stored.clone());
+                let typed = password(if number % 2 == 0 { "right" } else { "wrong" });
+                tokio::spawn(async move { (number, passwords.verify(&typed, Some(&stored)).await) })
+            })
+            .collect();
+        let mut answered = 0;
+        for login in logins {
+            let (number, outcome) = login.await.unwrap();
+            let expected = if number % 2 == 0 {
+                Verdict::Right
+            } else {
+                Verdict::Wrong
+            };
+            answered += usize::from(outcome.is_ok());
+            assert!(
+                outcome == Ok(expected) || outcome == Err(Overloaded),
+                "{outcome:?}"
+            );
+        }
+        assert!((8..200).contains(&answered), "{answered} of 200 were answered");
+        assert_eq!(
+            passwords.verify(&password("right"), Some(&stored)).await,
+            Ok(Verdict::Right)
+        );
+        assert_eq!(passwords.pool().waiting, 0);
+    }
+
+    #[test]
+    fn a_password_never_shows_in_debug_output() {
+        assert_eq!(format!("{:?}", password("secret")), "Password(..)");
+    }
+}

@@ -93,6 +93,9 @@ impl SigningKeys {
     }
 
     /// A new Ed25519 key, PKCS#8 PEM.
+    ///
+    /// # Panics
+    /// When the system's random source fails.
     #[must_use]
     #[expect(
         clippy::expect_used,

@@ -37,8 +37,9 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// A connection without a request is closed after this long.
 const IDLE_FOR: Duration = Duration::from_secs(75);
 
-/// Request line and headers together may be this large, in bytes.
-const MOST_HEAD_BYTES: usize = 64 * 1024;
+/// Request line and headers together are refused from here on, in bytes. hyper reads in steps, so a head
+/// of up to twice this size may still pass.
+const MOST_HEAD_BYTES: usize = 32 * 1024;
 
 /// After the system refused a connection (no file descriptor left), the next try waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);

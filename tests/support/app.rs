@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::TestDatabase;
+use crate::postgres;
 
 /// A password that every policy here accepts.
 pub const PASSWORD: &str = "correct-horse-battery-9";
@@ -67,7 +67,6 @@ pub struct TestApp {
     http: reqwest::Client,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
-    _postgres: Option<TestDatabase>,
 }
 
 /// The inside, for what cannot be seen from outside.
@@ -103,12 +102,9 @@ impl Builder {
     }
 
     pub async fn start(mut self) -> TestApp {
-        let postgres = match self.engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(TestDatabase::new().await),
-        };
-        if let Some(database) = &postgres {
-            self.variables.insert("DATABASE_URL".into(), database.url());
+        if self.engine == Engine::Postgres {
+            let url = postgres::server().fresh_database();
+            self.variables.insert("DATABASE_URL".into(), url);
         }
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_millis(1_790_000_000_000));
@@ -122,7 +118,6 @@ impl Builder {
             http: client(),
             stop,
             server: Some(server),
-            _postgres: postgres,
         }
     }
 }
