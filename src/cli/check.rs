@@ -63,13 +63,23 @@ pub(super) async fn run(env_file: Option<&Path>, options: &Options) -> ExitCode 
         Err(errors) => return invalid(&errors, options.json),
     };
     let limits = limit_lines(&config);
-    let connections = if options.connect { connect(&config).await } else { Vec::new() };
+    let connections = if options.connect {
+        connect(&config).await
+    } else {
+        Vec::new()
+    };
 
-    let report =
-        if options.json { as_json(&config, file, &limits, &connections) } else { as_text(&config, file, &limits, &connections) };
+    let report = if options.json {
+        as_json(&config, file, &limits, &connections)
+    } else {
+        as_text(&config, file, &limits, &connections)
+    };
     let printed = super::print(&report);
     let warned = config.warnings().next().is_some() || connections.iter().any(|connection| !connection.ok);
-    if connections.iter().any(|connection| connection.vital && !connection.ok) {
+    if connections
+        .iter()
+        .any(|connection| connection.vital && !connection.ok)
+    {
         ExitCode::from(2)
     } else if options.strict && warned {
         ExitCode::FAILURE
@@ -116,10 +126,13 @@ fn level(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn as_json(config: &Config, file: Option<String>, limits: &[LimitLine], connections: &[Connection]) -> String {
-    let variable = |Effective { name, value, origin }: &Effective| {
-        json!({ "name": name, "value": value, "from": origin.to_string() })
-    };
+fn as_json(
+    config: &Config,
+    file: Option<String>,
+    limits: &[LimitLine],
+    connections: &[Connection],
+) -> String {
+    let variable = |Effective { name, value, origin }: &Effective| json!({ "name": name, "value": value, "from": origin.to_string() });
     let verdict = |verdict: &Verdict| json!({ "level": level(verdict), "text": verdict.text });
     let report = json!({
         "valid": true,
@@ -133,48 +146,92 @@ fn as_json(config: &Config, file: Option<String>, limits: &[LimitLine], connecti
     format!("{report:#}\n")
 }
 
-fn as_text(config: &Config, file: Option<String>, limits: &[LimitLine], connections: &[Connection]) -> String {
+fn as_text(
+    config: &Config,
+    file: Option<String>,
+    limits: &[LimitLine],
+    connections: &[Connection],
+) -> String {
     let variables: Vec<_> = config
         .effective
         .iter()
-        .map(|effective| [effective.name.to_owned(), effective.value.clone(), effective.origin.to_string()])
+        .map(|effective| {
+            [
+                effective.name.to_owned(),
+                effective.value.clone(),
+                effective.origin.to_string(),
+            ]
+        })
         .collect();
     let limits: Vec<_> = limits
         .iter()
-        .map(|line| [line.name, &line.limit, line.strategy, line.mode, line.per, line.variable].map(str::to_owned))
+        .map(|line| {
+            [
+                line.name,
+                &line.limit,
+                line.strategy,
+                line.mode,
+                line.per,
+                line.variable,
+            ]
+            .map(str::to_owned)
+        })
         .collect();
-    let mut verdicts: Vec<_> =
-        config.verdicts.iter().map(|verdict| [level(verdict).to_owned(), verdict.text.clone()]).collect();
+    let mut verdicts: Vec<_> = config
+        .verdicts
+        .iter()
+        .map(|verdict| [level(verdict).to_owned(), verdict.text.clone()])
+        .collect();
     for Connection { to, ok, detail, .. } in connections {
-        verdicts.push([if *ok { "fine" } else { "failed" }.to_owned(), format!("{to}: {detail}")]);
+        verdicts.push([
+            if *ok { "fine" } else { "failed" }.to_owned(),
+            format!("{to}: {detail}"),
+        ]);
     }
     let file = file.unwrap_or_else(|| "no env file".to_owned());
-    let enabled = if config.rate_limit.enabled { "" } else { " (limiting is off: none is checked)" };
+    let enabled = if config.rate_limit.enabled {
+        ""
+    } else {
+        " (limiting is off: none is checked)"
+    };
     [
         format!("Environment {}, {file}\n\n", config.environment),
         table(["VARIABLE", "VALUE", "FROM"], &variables),
         format!("\nLimits{enabled}\n"),
         table(["NAME", "LIMIT", "STRATEGY", "MODE", "PER", "VARIABLE"], &limits),
         "\nVerdicts\n".to_owned(),
-        verdicts.iter().map(|[level, text]| format!("{level:8} {text}\n")).collect(),
+        verdicts
+            .iter()
+            .map(|[level, text]| format!("{level:8} {text}\n"))
+            .collect(),
     ]
     .concat()
 }
 
 async fn connect(config: &Config) -> Vec<Connection> {
     let (database, redis, mail) = tokio::join!(database(config), redis(config), mail(config));
-    [Some(database), redis, Some(mail)].into_iter().flatten().collect()
+    [Some(database), redis, Some(mail)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 async fn database(config: &Config) -> Connection {
-    let of = |ok, detail: String| Connection { to: "database", ok, detail, vital: true };
+    let of = |ok, detail: String| Connection {
+        to: "database",
+        ok,
+        detail,
+        vital: true,
+    };
     if let DatabaseUrl::Sqlite(path) = &config.storage.url
         && !path.exists()
     {
         return of(true, "the SQLite file is made at the first start".to_owned());
     }
     let attempt = async {
-        let database = Database::connect(&config.storage).await.map_err(|error| error.to_string())?;
+        let database = Database::connect(&config.storage)
+            .await
+            .map_err(|error| error.to_string())?;
         database.ping().await.map_err(|error| error.to_string())
     };
     match within_patience(attempt).await {
@@ -188,7 +245,14 @@ async fn redis(config: &Config) -> Option<Connection> {
         return None;
     }
     let patience = config.rate_limit.redis.as_ref()?.connect_timeout + Duration::from_secs(1);
-    let of = |ok, detail: String| Some(Connection { to: "redis", ok, detail, vital: false });
+    let of = |ok, detail: String| {
+        Some(Connection {
+            to: "redis",
+            ok,
+            detail,
+            vital: false,
+        })
+    };
     let limiter = match Limiter::start(config.rate_limit.clone(), Clock::system()) {
         Ok(limiter) => limiter,
         Err(error) => return of(false, error.to_string()),
@@ -215,9 +279,16 @@ async fn mail(config: &Config) -> Connection {
         Ok(()) => (true, "ready".to_owned()),
         Err(detail) => (false, detail),
     };
-    Connection { to: "mail", ok, detail, vital: false }
+    Connection {
+        to: "mail",
+        ok,
+        detail,
+        vital: false,
+    }
 }
 
 async fn within_patience(attempt: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    tokio::time::timeout(PATIENCE, attempt).await.unwrap_or_else(|_| Err("no answer".to_owned()))
+    tokio::time::timeout(PATIENCE, attempt)
+        .await
+        .unwrap_or_else(|_| Err("no answer".to_owned()))
 }

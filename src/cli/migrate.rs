@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::MigrationConfig;
-use crate::storage::Database;
-use crate::telemetry;
+use crate::{app, telemetry};
 
 pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
     let config = match super::configured(env_file, MigrationConfig::from_source) {
@@ -15,11 +14,7 @@ pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
     if let Err(error) = telemetry::install(&config.telemetry) {
         return super::failure(&error.to_string());
     }
-    let database = match Database::connect(&config.storage).await {
-        Ok(database) => database,
-        Err(error) => return super::failure(&error.to_string()),
-    };
-    match database.migrate().await {
+    match app::migrate(&config.storage).await {
         Ok(()) => super::print("the database is up to date\n"),
         Err(error) => super::failure(&error.to_string()),
     }

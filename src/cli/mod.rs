@@ -54,7 +54,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // rustls picks its cryptography from the process; the only other choice would be found at the first connection.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         return failure("the TLS library is set up already");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -79,10 +82,12 @@ fn configured<C>(
     env_file: Option<&Path>,
     make: impl FnOnce(&Source) -> Result<C, ConfigErrors>,
 ) -> Result<C, ExitCode> {
-    Source::from_process(env_file).and_then(|source| make(&source)).map_err(|errors| {
-        complain(&errors);
-        ExitCode::from(2)
-    })
+    Source::from_process(env_file)
+        .and_then(|source| make(&source))
+        .map_err(|errors| {
+            complain(&errors);
+            ExitCode::from(2)
+        })
 }
 
 /// Each fault on a line of standard error.
@@ -117,10 +122,19 @@ fn reads_everything() -> String {
 
 /// The part of a `--help` that names variables.
 fn reads(wanted: impl Fn(&Variable) -> bool) -> String {
-    let (later, now): (Vec<_>, Vec<_>) = variables().into_iter().filter(wanted).partition(|variable| variable.later);
+    let (later, now): (Vec<_>, Vec<_>) = variables()
+        .into_iter()
+        .filter(wanted)
+        .partition(|variable| variable.later);
     let mut text = String::from("Environment variables it reads:\n");
     let width = now.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
-    for Variable { name, meaning, default, .. } in &now {
+    for Variable {
+        name,
+        meaning,
+        default,
+        ..
+    } in &now
+    {
         let _ = writeln!(text, "  {name:width$}  {meaning} [{default}]");
     }
     if !later.is_empty() {
@@ -143,7 +157,10 @@ mod tests {
 
     #[test]
     fn an_env_file_may_stand_before_or_behind_the_command() {
-        for arguments in [["stile", "--env-file", "x", "check"], ["stile", "check", "--env-file", "x"]] {
+        for arguments in [
+            ["stile", "--env-file", "x", "check"],
+            ["stile", "check", "--env-file", "x"],
+        ] {
             let parsed = Arguments::try_parse_from(arguments).unwrap();
             assert_eq!(parsed.env_file.as_deref(), Some(Path::new("x")));
         }
@@ -157,11 +174,18 @@ mod tests {
         };
         for command in [vec![], vec!["serve"], vec!["check"]] {
             for variable in variables() {
-                assert!(help(&command).contains(variable.name), "{command:?} {}", variable.name);
+                assert!(
+                    help(&command).contains(variable.name),
+                    "{command:?} {}",
+                    variable.name
+                );
             }
         }
         let migrate = help(&["migrate"]);
-        assert!(migrate.contains("DATABASE_URL") && !migrate.contains("JWT_SECRET"), "{migrate}");
+        assert!(
+            migrate.contains("DATABASE_URL") && !migrate.contains("JWT_SECRET"),
+            "{migrate}"
+        );
         assert!(help(&["keys", "generate"]).contains("no environment variable"));
     }
 }

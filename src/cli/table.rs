@@ -33,7 +33,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["é".to_owned(), "x".to_owned()], ["long".to_owned(), String::new()]];
+        let rows = [
+            ["é".to_owned(), "x".to_owned()],
+            ["long".to_owned(), String::new()],
+        ];
         assert_eq!(table(["A", "B"], &rows), "A     B\né     x\nlong\n");
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn read(
             Ok((SecretString::from(text), dsn::shown(&url)))
         },
     );
-    if server.is_none() && environment.is_production() {
+    if server.is_none() && !reader.refused("SMTP_URL") && environment.is_production() {
         reader.refuse(
             "SMTP_URL",
             "production needs a mail server: smtps://… or smtp://…",

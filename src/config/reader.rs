@@ -47,6 +47,13 @@ impl<'a> Reader<'a> {
         self.errors.push(ConfigError::of(name, message));
     }
 
+    /// Whether a fault of `name` has been found already: what it fell back to is then nobody's wish.
+    pub(super) fn refused(&self, name: &str) -> bool {
+        self.errors
+            .iter()
+            .any(|error| error.variable.as_deref() == Some(name))
+    }
+
     /// Records what `name` came to.
     pub(super) fn record(&mut self, name: &'static str, value: impl Into<String>, origin: Origin) {
         let secret = self
@@ -166,6 +173,15 @@ impl<'a> Reader<'a> {
             .collect();
         let place = |name: &str| order.get(name).copied().unwrap_or(usize::MAX);
         if self.errors.is_empty() {
+            // A default of something that is not there yet is nothing that an operator should rely on.
+            let later: Vec<&str> = self
+                .table
+                .values()
+                .filter(|variable| variable.later)
+                .map(|variable| variable.name)
+                .collect();
+            self.effective
+                .retain(|effective| effective.origin != Origin::Default || !later.contains(&effective.name));
             self.effective.sort_by_key(|effective| place(effective.name));
             return Ok(self.effective);
         }

@@ -39,7 +39,8 @@ pub(super) fn read(
         },
     );
     let allow_sqlite = reader.flag("ALLOW_SQLITE", false);
-    if environment.is_production() && !allow_sqlite && matches!(address.url, DatabaseUrl::Sqlite(_)) {
+    let on_sqlite = matches!(address.url, DatabaseUrl::Sqlite(_)) && !reader.refused("DATABASE_URL");
+    if environment.is_production() && !allow_sqlite && on_sqlite {
         reader.refuse(
             "DATABASE_URL",
             "production runs on PostgreSQL; ALLOW_SQLITE=true lets it run on SQLite, with one process and no replica",

@@ -68,6 +68,10 @@ pub(super) fn of(config: &Config, later: Vec<&str>) -> Vec<Verdict> {
             folder.display()
         ));
     }
+    verdicts.fine(format!(
+        "links in mail start with {}",
+        config.accounts.frontend_url
+    ));
     for name in later {
         verdicts.warn(format!("{name} has no effect yet: a later version reads it"));
     }
