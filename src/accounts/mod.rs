@@ -46,7 +46,9 @@ pub use profile::UpdateProfileError;
 pub use reauthenticate::ReauthenticateError;
 pub use refresh::RefreshError;
 pub use register::{RegisterError, Registered, Registration};
-pub use sessions::{AuthenticateError, EndSessionError, Identity, Logout, LogoutError, SessionTokens, SessionView};
+pub use sessions::{
+    AuthenticateError, EndSessionError, Identity, Logout, LogoutError, SessionTokens, SessionView,
+};
 pub use user::{Role, User};
 
 /// What `config` hands this room.

@@ -18,10 +18,18 @@ async fn every_error_is_a_problem_and_every_answer_carries_the_security_headers(
         (app.get("/nowhere").await, 404, "not_found"),
         (app.get("//nowhere").await, 404, "not_found"),
         (app.get(login).await, 405, "method_not_allowed"),
-        (app.request(Method::POST, login).raw("x").await, 415, "unsupported_media_type"),
+        (
+            app.request(Method::POST, login).raw("x").await,
+            415,
+            "unsupported_media_type",
+        ),
         (app.request(Method::POST, login).await, 400, "invalid_request"),
         (app.post(login, json!({})).await, 422, "validation_failed"),
-        (app.post(login, json!({"email": "x".repeat(20_000)})).await, 413, "payload_too_large"),
+        (
+            app.post(login, json!({"email": "x".repeat(20_000)})).await,
+            413,
+            "payload_too_large",
+        ),
         (app.get("/auth/me").await, 401, "not_authenticated"),
     ];
     for (answer, status, code) in answers {
@@ -56,11 +64,16 @@ async fn a_wrong_method_is_405_with_the_right_ones() {
     let app = TestApp::on(Engine::Sqlite).start().await;
     for method in ["GET", "TRACE", "PROPFIND", "DELETE"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let answer = app.request(method, "/auth/login").await.expect_problem(405, "method_not_allowed");
+        let answer = app
+            .request(method, "/auth/login")
+            .await
+            .expect_problem(405, "method_not_allowed");
         assert_eq!(answer.header("allow"), Some("POST"));
     }
     let propfind = Method::from_bytes(b"PROPFIND").unwrap();
-    app.request(propfind, "/nowhere").await.expect_problem(405, "method_not_allowed");
+    app.request(propfind, "/nowhere")
+        .await
+        .expect_problem(405, "method_not_allowed");
 }
 
 /// HTTP-03: what a form on another site could send without asking is refused.
@@ -68,15 +81,34 @@ async fn a_wrong_method_is_405_with_the_right_ones() {
 async fn only_json_is_read() {
     let app = TestApp::on(Engine::Sqlite).start().await;
     let body = json!({"email": "a@example.com", "password": "x"}).to_string();
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx"] {
-        let request = app.request(Method::POST, "/auth/login").header("content-type", kind).raw(body.clone());
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/jsonx",
+    ] {
+        let request = app
+            .request(Method::POST, "/auth/login")
+            .header("content-type", kind)
+            .raw(body.clone());
         request.await.expect_problem(415, "unsupported_media_type");
     }
-    app.request(Method::POST, "/auth/login").raw(body.clone()).await.expect(415);
-    let gzipped = app.request(Method::POST, "/auth/login").header("content-encoding", "gzip");
-    gzipped.header("content-type", "application/json").raw(body.clone()).await.expect(415);
+    app.request(Method::POST, "/auth/login")
+        .raw(body.clone())
+        .await
+        .expect(415);
+    let gzipped = app
+        .request(Method::POST, "/auth/login")
+        .header("content-encoding", "gzip");
+    gzipped
+        .header("content-type", "application/json")
+        .raw(body.clone())
+        .await
+        .expect(415);
     let with_charset = app.request(Method::POST, "/auth/login");
-    let with_charset = with_charset.header("content-type", "Application/JSON; charset=utf-8").raw(body);
+    let with_charset = with_charset
+        .header("content-type", "Application/JSON; charset=utf-8")
+        .raw(body);
     with_charset.await.expect_problem(401, "invalid_credentials");
 }
 
@@ -110,15 +142,22 @@ async fn an_oversized_body_is_413_early_and_ends_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oversized_heads_are_refused_without_a_5xx() {
     let app = TestApp::on(Engine::Sqlite).start().await;
-    let many: String = (0..100).map(|n| format!("x-{n}: {}\r\n", "y".repeat(1024))).collect();
+    let many: String = (0..100)
+        .map(|n| format!("x-{n}: {}\r\n", "y".repeat(1024)))
+        .collect();
     let heads = [
         format!("GET /health HTTP/1.1\r\nhost: x\r\n{many}\r\n"),
-        format!("GET /health HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "y".repeat(65_536)),
+        format!(
+            "GET /health HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n",
+            "y".repeat(65_536)
+        ),
         format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(65_536)),
     ];
     for head in heads {
         let answer = tokio::task::block_in_place(|| talk(&app, head.as_bytes()));
-        let refused = ["HTTP/1.1 431", "HTTP/1.1 414", "HTTP/1.1 400"].iter().any(|s| answer.starts_with(s));
+        let refused = ["HTTP/1.1 431", "HTTP/1.1 414", "HTTP/1.1 400"]
+            .iter()
+            .any(|s| answer.starts_with(s));
         assert!(refused, "{}", answer.get(..80).unwrap_or(&answer));
     }
     app.get("//livez").await.expect(200);
@@ -128,12 +167,21 @@ async fn oversized_heads_are_refused_without_a_5xx() {
 #[tokio::test]
 async fn cors_echoes_only_exact_origins() {
     let allowed = "https://app.example.com";
-    let app = TestApp::on(Engine::Sqlite).set("CORS_ORIGINS", allowed).start().await;
+    let app = TestApp::on(Engine::Sqlite)
+        .set("CORS_ORIGINS", allowed)
+        .start()
+        .await;
     let answer = app.get("/health").header("origin", allowed).await.expect(200);
     assert_eq!(answer.header("access-control-allow-origin"), Some(allowed));
     assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
     let exposed = answer.header("access-control-expose-headers").unwrap();
-    for name in ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "retry-after"] {
+    for name in [
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining",
+        "x-ratelimit-reset",
+        "ratelimit",
+        "retry-after",
+    ] {
         assert!(exposed.split(',').any(|exposed| exposed == name), "{name}");
     }
     assert!(answer.header("vary").unwrap().to_lowercase().contains("origin"));
@@ -150,7 +198,10 @@ async fn cors_echoes_only_exact_origins() {
         for method in [Method::GET, Method::OPTIONS] {
             let request = app.request(method, "/health").header("origin", origin);
             let answer = request.header("access-control-request-method", "POST").await;
-            let cors = answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-"));
+            let cors = answer
+                .headers
+                .keys()
+                .filter(|name| name.as_str().starts_with("access-control-"));
             assert_eq!(cors.count(), 0, "{origin}");
             assert!(answer.header("vary").unwrap().to_lowercase().contains("origin"));
         }
@@ -161,8 +212,19 @@ async fn cors_echoes_only_exact_origins() {
 #[tokio::test]
 async fn nothing_of_the_inside_is_served() {
     let app = TestApp::on(Engine::Sqlite).start().await;
-    for path in ["metrics", "debug", "swagger", "docs", "openapi.json", ".git/config", ".env", "data/stile.db"] {
-        app.get(&format!("//{path}")).await.expect_problem(404, "not_found");
+    for path in [
+        "metrics",
+        "debug",
+        "swagger",
+        "docs",
+        "openapi.json",
+        ".git/config",
+        ".env",
+        "data/stile.db",
+    ] {
+        app.get(&format!("//{path}"))
+            .await
+            .expect_problem(404, "not_found");
     }
 }
 

@@ -19,7 +19,10 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().ok_or_else(ApiError::internal)?;
-        let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|value| value.to_str().ok());
         Ok(Self(Caller {
             client: context.client.clone(),
             ip: context.ip,

@@ -41,8 +41,11 @@ async fn register(
     From(caller): From,
     Body(body): Body<RegisterBody>,
 ) -> Result<Response, ApiError> {
-    let registration =
-        Registration { email: body.email, password: body.password, full_name: body.full_name };
+    let registration = Registration {
+        email: body.email,
+        password: body.password,
+        full_name: body.full_name,
+    };
     Ok(match http.accounts.register(registration, &caller).await? {
         Registered::Created(user) => Answer(StatusCode::CREATED, user).into_response(),
         Registered::Pending => {
@@ -129,16 +132,24 @@ async fn logout(
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<LogoutBody>,
 ) -> Result<Response, ApiError> {
-    let refresh_token = body.refresh_token.or_else(|| cookies::read(&http, &headers, Cookie::Refresh));
+    let refresh_token = body
+        .refresh_token
+        .or_else(|| cookies::read(&http, &headers, Cookie::Refresh));
     if access_token.is_none() && refresh_token.is_none() {
         return Err(ApiError::not_authenticated());
     }
-    let shown = [refresh_token.map(Logout::RefreshToken), access_token.map(Logout::AccessToken)];
+    let shown = [
+        refresh_token.map(Logout::RefreshToken),
+        access_token.map(Logout::AccessToken),
+    ];
     for which in shown.into_iter().flatten() {
         http.accounts.logout(which, &caller).await?;
     }
-    let mut response: Response =
-        message("You are logged out.", "The session has ended and its tokens no longer work.").into_response();
+    let mut response: Response = message(
+        "You are logged out.",
+        "The session has ended and its tokens no longer work.",
+    )
+    .into_response();
     if http.settings.auth_cookies {
         cookies::clear(response.headers_mut(), &http.settings);
     }
@@ -180,8 +191,20 @@ fn hand_over(http: &Http, tokens: SessionTokens, by_cookie: bool) -> Response {
     let mut response = Answer(StatusCode::OK, body).into_response();
     if by_cookie {
         let (headers, settings) = (response.headers_mut(), &http.settings);
-        cookies::set(headers, settings, Cookie::Access, &tokens.access_token, tokens.expires_in);
-        cookies::set(headers, settings, Cookie::Refresh, &tokens.refresh_token, tokens.refresh_expires_in);
+        cookies::set(
+            headers,
+            settings,
+            Cookie::Access,
+            &tokens.access_token,
+            tokens.expires_in,
+        );
+        cookies::set(
+            headers,
+            settings,
+            Cookie::Refresh,
+            &tokens.refresh_token,
+            tokens.refresh_expires_in,
+        );
     }
     response
 }
