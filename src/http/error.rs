@@ -16,8 +16,9 @@ use crate::accounts::FieldError;
 /// What went wrong, in terms of the contract.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    problem: Problem,
+    problem: Box<Problem>,
     status: StatusCode,
+    /// Seconds.
     retry_after: Option<u64>,
     challenge: Option<&'static str>,
     close: bool,
@@ -38,12 +39,12 @@ pub struct Problem {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        let problem = Problem {
+        let problem = Box::new(Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
             limit: None,
-        };
+        });
         Self {
             problem,
             status,
@@ -267,7 +268,7 @@ impl ApiError {
     }
 
     /// Its HTTP status.
-    #[must_use]
+    #[cfg(test)]
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -296,7 +297,7 @@ impl IntoResponse for ApiError {
             // axum overwrites this with the methods of the route; it stands where there is no route.
             headers.insert(ALLOW, HeaderValue::from_static(""));
         }
-        response.extensions_mut().insert(self.problem);
+        response.extensions_mut().insert(*self.problem);
         response
     }
 }

@@ -162,7 +162,7 @@ fn cors(settings: &Settings) -> CorsLayer {
             RETRY_AFTER,
             envelope::REQUEST_ID,
         ])
-        .max_age(Duration::from_secs(600))
+        .max_age(Duration::from_mins(10))
 }
 
 #[cfg(test)]

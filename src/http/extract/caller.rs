@@ -24,7 +24,7 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok());
         Ok(Self(Caller {
-            client: context.client.clone(),
+            client: context.client,
             ip: context.ip,
             user_agent: user_agent.map(|text| text.chars().take(MOST_USER_AGENT).collect()),
             request_id: context.request_id.to_string(),

@@ -80,7 +80,7 @@ async fn login(
     }
     cookies::check_origin(&http, &method, &headers)?;
     let tokens = http.accounts.login(&body.email, &body.password, &caller).await?;
-    Ok(hand_over(&http, tokens, body.use_cookies))
+    Ok(hand_over(&http, &tokens, body.use_cookies))
 }
 
 #[derive(Default, Deserialize, Validate)]
@@ -103,18 +103,16 @@ async fn refresh(
     if body.use_cookies {
         demand_cookies(&http.settings)?;
     }
-    let (token, by_cookie) = match body.refresh_token {
-        Some(token) => (token, false),
-        None => match cookies::read(&http, &headers, Cookie::Refresh) {
-            Some(token) => (token, true),
-            None => {
-                let missing = FieldError::new("/refresh_token", "required", "This field is required.");
-                return Err(ApiError::validation_failed(vec![missing]));
-            }
-        },
+    let by_cookie = body.refresh_token.is_none();
+    let token = body
+        .refresh_token
+        .or_else(|| cookies::read(&http, &headers, Cookie::Refresh));
+    let Some(token) = token else {
+        let missing = FieldError::new("/refresh_token", "required", "This field is required.");
+        return Err(ApiError::validation_failed(vec![missing]));
     };
     let tokens = http.accounts.refresh(&token, &caller).await?;
-    Ok(hand_over(&http, tokens, by_cookie))
+    Ok(hand_over(&http, &tokens, by_cookie))
 }
 
 #[derive(Default, Deserialize, Validate)]
@@ -178,7 +176,7 @@ struct SessionTokensBody<'a> {
     user: &'a User,
 }
 
-fn hand_over(http: &Http, tokens: SessionTokens, by_cookie: bool) -> Response {
+fn hand_over(http: &Http, tokens: &SessionTokens, by_cookie: bool) -> Response {
     let body = SessionTokensBody {
         access_token: (!by_cookie).then_some(&tokens.access_token),
         refresh_token: (!by_cookie).then_some(&tokens.refresh_token),

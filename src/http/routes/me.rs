@@ -41,14 +41,24 @@ async fn show(Authenticated(identity): Authenticated) -> Answer<User> {
 
 #[derive(Deserialize, Validate)]
 struct UpdateBody {
-    /// Absent: stays. `null`: taken away.
-    #[serde(default, deserialize_with = "present")]
-    full_name: Option<Option<String>>,
+    #[serde(default)]
+    full_name: NewName,
 }
 
 /// Tells `null` from absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+#[derive(Default)]
+enum NewName {
+    /// Absent: the name stays.
+    #[default]
+    Unchanged,
+    /// A name, or `null`, which takes it away.
+    Set(Option<String>),
+}
+
+impl<'de> Deserialize<'de> for NewName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Set)
+    }
 }
 
 async fn update(
@@ -57,8 +67,8 @@ async fn update(
     Body(body): Body<UpdateBody>,
 ) -> Result<Answer<User>, ApiError> {
     let user = match body.full_name {
-        Some(full_name) => http.accounts.update_profile(&identity, full_name).await?,
-        None => identity.user,
+        NewName::Set(full_name) => http.accounts.update_profile(&identity, full_name).await?,
+        NewName::Unchanged => identity.user,
     };
     Ok(Answer(StatusCode::OK, user))
 }

@@ -81,7 +81,7 @@ pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next)
     let endpoint = path.and_then(|path| http.endpoint_rules.find(request.method(), path.as_str()));
     let charge = |rule| Charge {
         rule,
-        subject: Subject::Client(context.client.clone()),
+        subject: Subject::Client(context.client),
     };
     let decision = match endpoint {
         Some(rule) => http.limiter.take(&[charge(Rule::Global), charge(rule)]).await,

@@ -38,7 +38,7 @@ impl KeyExtractor for ByClient {
     fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Client, GovernorError> {
         let context = request.extensions().get::<Context>();
         context
-            .map(|context| context.client.clone())
+            .map(|context| context.client)
             .ok_or(GovernorError::UnableToExtractKey)
     }
 }
