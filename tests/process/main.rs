@@ -1,5 +1,13 @@
 //! The real binary: what it says, how it ends, and what it finds in its environment.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is a test: the lints' own exception covers test functions, not what they call"
+)]
+
 #[path = "../support/process.rs"]
 mod process;
 
