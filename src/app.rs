@@ -29,8 +29,12 @@ const RESERVED_DESCRIPTORS: u64 = 96;
 const MOST_CONNECTIONS: u64 = 65_536;
 
 /// The pauses between the tries to reach a database that is not there yet at start.
-const CONNECT_PAUSES: [Duration; 4] =
-    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+const CONNECT_PAUSES: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 
 /// Why the program could not start or went down.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +94,12 @@ impl App {
         let audit = Audit::start(database.clone(), clock.clone());
         let passwords = Passwords::start(config.credentials.password_policy, PoolSettings::default())?;
         let keys = config.credentials;
-        let tokens =
-            AccessTokens::new(keys.signing_keys, keys.issuer, keys.audience, keys.access_token_lifetime);
+        let tokens = AccessTokens::new(
+            keys.signing_keys,
+            keys.issuer,
+            keys.audience,
+            keys.access_token_lifetime,
+        );
         let jwks = tokens.jwks();
         let accounts = Accounts::new(
             database.clone(),
@@ -103,7 +111,10 @@ impl App {
             clock.clone(),
             config.accounts,
         );
-        let local_stage = config.http.burst.and_then(|burst| LocalStage::new(burst, clock.clone()));
+        let local_stage = config
+            .http
+            .burst
+            .and_then(|burst| LocalStage::new(burst, clock.clone()));
         let drain = CancellationToken::new();
         let router = http::router(http::Parts {
             accounts: accounts.clone(),
@@ -116,7 +127,16 @@ impl App {
             settings: config.http,
             drain: drain.clone(),
         });
-        Ok(Self { router, accounts, limiter, database, audit, mailer, local_stage, drain })
+        Ok(Self {
+            router,
+            accounts,
+            limiter,
+            database,
+            audit,
+            mailer,
+            local_stage,
+            drain,
+        })
     }
 
     /// Serves until `shutdown` says stop, then drains: not ready but still accepting for
@@ -136,7 +156,10 @@ impl App {
 
         shutdown.cancelled().await;
         self.drain.cancel();
-        tracing::info!(delay_seconds = delay.as_secs(), "shutting down: not ready any more");
+        tracing::info!(
+            delay_seconds = delay.as_secs(),
+            "shutting down: not ready any more"
+        );
         tokio::time::sleep(delay).await;
         stop.cancel();
         let drained = finish(server, grace).await;
@@ -192,7 +215,10 @@ impl Background {
     async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(Self::PATIENCE, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(Self::PATIENCE, self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("a background task did not end in time; what it had in hand stays queued");
         }
     }
@@ -242,7 +268,11 @@ async fn connect(settings: &storage::Settings) -> Result<Database, ConnectError>
 }
 
 fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -253,7 +283,9 @@ fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 /// clients shut everybody else out.
 fn most_connections() -> usize {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS).clamp(16, MOST_CONNECTIONS);
+    let most = descriptors
+        .saturating_sub(RESERVED_DESCRIPTORS)
+        .clamp(16, MOST_CONNECTIONS);
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 

@@ -71,8 +71,12 @@ struct Queue<Scratch> {
 
 struct Job<Scratch> {
     taken: Taken,
-    run: Box<dyn FnOnce(&mut Scratch) + Send>,
+    run: Box<dyn FnOnce(&mut Scratch) -> Delivery + Send>,
 }
+
+/// Hands the result to the caller. Done only when the worker counts as free again, so that a caller
+/// who has his answer finds room for his next job.
+type Delivery = Box<dyn FnOnce()>;
 
 /// Who has a job: the first to take it, a worker to do it or its caller to give it up.
 #[derive(Clone, Default)]
@@ -131,8 +135,17 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
         self.submit(Job {
             taken: taken.clone(),
             run: Box::new(move |scratch| {
-                // The caller may have gone meanwhile; then nobody wants the answer.
-                let _ = answer.send(work(scratch));
+                let result = catch_unwind(AssertUnwindSafe(|| work(scratch)));
+                if result.is_err() {
+                    tracing::error!("a password computation panicked");
+                    *scratch = Scratch::default();
+                }
+                Box::new(move || {
+                    if let Ok(result) = result {
+                        // The caller may have gone meanwhile; then nobody wants the answer.
+                        let _ = answer.send(result);
+                    }
+                })
             }),
         })?;
         let outcome = match tokio::time::timeout(LONGEST_WAIT, &mut answered).await {
@@ -187,11 +200,9 @@ impl<Scratch: Default> Shared<Scratch> {
     fn work(&self) {
         let mut scratch = Scratch::default();
         while let Some(job) = self.next_job() {
-            if catch_unwind(AssertUnwindSafe(|| (job.run)(&mut scratch))).is_err() {
-                tracing::error!("a password computation panicked");
-                scratch = Scratch::default();
-            }
+            let deliver = (job.run)(&mut scratch);
             self.lock().busy -= 1;
+            deliver();
         }
     }
 
@@ -330,9 +341,16 @@ mod tests {
         let pool = pool(1, 0);
         for _ in 0..5 {
             assert_eq!(pool.run::<()>(|_| panic!("for the test")).await, Err(Overloaded));
-            until(&pool, |state| state.busy == 0).await;
         }
         assert_eq!(pool.run(|_| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn who_has_his_answer_finds_room_for_his_next_job() {
+        let pool = pool(1, 0);
+        for number in 0..10_000 {
+            assert_eq!(pool.run(move |_| number).await, Ok(number));
+        }
     }
 
     #[tokio::test]

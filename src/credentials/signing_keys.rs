@@ -253,7 +253,7 @@ pub(super) mod tests {
     // Made by OpenSSL 3 for these tests: `openssl genpkey`, `openssl ecparam -genkey`.
     const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIOwyAPvHfmEglttjGPNA+z0aqC2hzsm4VIwCPkcTsexb\n-----END PRIVATE KEY-----\n";
     const P256_SEC1: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIHEBN2Rap61roxf6Rc49a0czO6chX+Hk1jAUFcVzFWznoAoGCCqGSM49\nAwEHoUQDQgAEIjn2o8HBsXoLMfKskKsuWN/QOo+smbHSQlklrjeSPf9Erq63v8Rv\nSN/vHblN95swqDVQAUWiHUOe/OmshxMQ1Q==\n-----END EC PRIVATE KEY-----\n";
-    pub(in super::super) const P256_PKCS8: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgcQE3ZFqnrWujF/pF\nzj1rRzM7pyFf4eTWMBQVxXMVbOehRANCAAQiOfajwcGxegsx8qyQqy5Y39A6j6yZ\nsdJCWSWuN5I9/0Surre/xG9I3+8duU33mzCoNVABRaIdQ5786ayHExDV\n-----END PRIVATE KEY-----\n";
+    pub(crate) const P256_PKCS8: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgcQE3ZFqnrWujF/pF\nzj1rRzM7pyFf4eTWMBQVxXMVbOehRANCAAQiOfajwcGxegsx8qyQqy5Y39A6j6yZ\nsdJCWSWuN5I9/0Surre/xG9I3+8duU33mzCoNVABRaIdQ5786ayHExDV\n-----END PRIVATE KEY-----\n";
     const RSA: &str =
         "-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD9\n-----END RSA PRIVATE KEY-----\n";
 

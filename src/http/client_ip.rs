@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// The address limits count, and whether it may be matched with the allow list.
@@ -25,26 +25,45 @@ pub struct ClientAddress {
 #[must_use]
 pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
     let Some(peer) = peer.map(|ip| ip.to_canonical()) else {
-        return ClientAddress { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), proven: false };
+        return ClientAddress {
+            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            proven: false,
+        };
     };
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     if !is_trusted(&peer) || !headers.contains_key("x-forwarded-for") {
-        return ClientAddress { ip: peer, proven: true };
+        return ClientAddress {
+            ip: peer,
+            proven: true,
+        };
     }
     // All lines are one list (RFC 9110, section 5.3), the last line being the rightmost part.
-    let lines: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|line| line.as_bytes()).collect();
-    let entries = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    let lines: Vec<&[u8]> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let entries = lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.rsplit(|byte| *byte == b','));
     let mut leftmost_trusted = peer;
     for entry in entries {
         let Some(ip) = parse_entry(entry) else {
-            return ClientAddress { ip: leftmost_trusted, proven: false };
+            return ClientAddress {
+                ip: leftmost_trusted,
+                proven: false,
+            };
         };
         if !is_trusted(&ip) {
             return ClientAddress { ip, proven: true };
         }
         leftmost_trusted = ip;
     }
-    ClientAddress { ip: leftmost_trusted, proven: false }
+    ClientAddress {
+        ip: leftmost_trusted,
+        proven: false,
+    }
 }
 
 /// One entry: an address, with or without a port, brackets and an IPv6 zone.
@@ -63,7 +82,11 @@ fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
     let inner = match text.strip_prefix('[') {
         Some(rest) => {
             let (inner, port) = rest.split_once(']')?;
-            if !(port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())) {
+            if !(port.is_empty()
+                || port
+                    .strip_prefix(':')
+                    .is_some_and(|port| port.parse::<u16>().is_ok()))
+            {
                 return None;
             }
             inner
@@ -81,8 +104,6 @@ fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     const LOOPBACK: &str = "127.0.0.1";
@@ -90,7 +111,10 @@ mod tests {
     fn find(peer: &str, lines: &[&str], trusted: &[&str]) -> (String, bool) {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append("x-forwarded-for", HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            headers.append(
+                "x-forwarded-for",
+                HeaderValue::from_bytes(line.as_bytes()).unwrap(),
+            );
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         let found = resolve(Some(peer.parse().unwrap()), &headers, &trusted);
@@ -104,7 +128,10 @@ mod tests {
     /// limits.md 20, RL-02.
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_claims() {
-        assert_eq!(find("203.0.113.9", &["1.2.3.4"], &["127.0.0.0/8"]), ("203.0.113.9".into(), true));
+        assert_eq!(
+            find("203.0.113.9", &["1.2.3.4"], &["127.0.0.0/8"]),
+            ("203.0.113.9".into(), true)
+        );
         assert_eq!(find(LOOPBACK, &["1.2.3.4"], &[]), (LOOPBACK.into(), true));
     }
 
@@ -130,7 +157,16 @@ mod tests {
 
     #[test]
     fn an_unreadable_entry_stops_the_walk_at_the_hop_to_its_right() {
-        for garbage in ["unknown", "", "1.2.3.4:99999", "01.2.3.4", "1.2.3", "[::1", "fe80::1%", "\u{e9}"] {
+        for garbage in [
+            "unknown",
+            "",
+            "1.2.3.4:99999",
+            "01.2.3.4",
+            "1.2.3",
+            "[::1",
+            "fe80::1%",
+            "\u{e9}",
+        ] {
             let with_hop = format!("1.1.1.1, {garbage}, 10.0.0.6");
             assert_eq!(client(&[&with_hop]), "10.0.0.6", "{garbage:?}");
             let without = format!("1.1.1.1, {garbage}");
@@ -155,14 +191,23 @@ mod tests {
         ] {
             assert_eq!(client(&[entry]), expected, "{entry}");
         }
-        assert_eq!(find("::ffff:127.0.0.1", &["9.9.9.9"], &["127.0.0.0/8"]).0, "9.9.9.9");
+        assert_eq!(
+            find("::ffff:127.0.0.1", &["9.9.9.9"], &["127.0.0.0/8"]).0,
+            "9.9.9.9"
+        );
     }
 
     /// limits.md 25.
     #[test]
     fn no_other_header_is_read() {
         let mut headers = HeaderMap::new();
-        let names = ["x-real-ip", "forwarded", "cf-connecting-ip", "true-client-ip", "x_forwarded_for"];
+        let names = [
+            "x-real-ip",
+            "forwarded",
+            "cf-connecting-ip",
+            "true-client-ip",
+            "x_forwarded_for",
+        ];
         for name in names {
             headers.insert(name, HeaderValue::from_static("1.2.3.4"));
         }
@@ -175,7 +220,13 @@ mod tests {
     #[test]
     fn a_request_without_a_peer_address_has_one_count_for_the_process() {
         let found = resolve(None, &HeaderMap::new(), &["0.0.0.0/0".parse().unwrap()]);
-        assert_eq!(found, ClientAddress { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), proven: false });
+        assert_eq!(
+            found,
+            ClientAddress {
+                ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                proven: false
+            }
+        );
         let hops = vec!["10.0.0.1"; 500].join(", ");
         assert_eq!(client(&[&hops]), "10.0.0.1");
     }

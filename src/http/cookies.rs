@@ -38,7 +38,8 @@ pub fn read(http: &Http, headers: &HeaderMap, cookie: Cookie) -> Option<String> 
         return None;
     }
     let jar = CookieJar::from_headers(headers);
-    jar.get(cookie.name(&http.settings)).map(|cookie| cookie.value().to_owned())
+    jar.get(cookie.name(&http.settings))
+        .map(|cookie| cookie.value().to_owned())
 }
 
 /// 403 for an unsafe request that carries one of our cookies from an origin we do not know.
@@ -54,10 +55,17 @@ pub fn check_origin(http: &Http, method: &Method, headers: &HeaderMap) -> Result
 pub fn demand_origin(http: &Http, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let known = match (origins.next(), origins.next()) {
-        (Some(origin), None) => http.settings.cookie_origins().any(|known| known.as_bytes() == origin.as_bytes()),
+        (Some(origin), None) => http
+            .settings
+            .cookie_origins()
+            .any(|known| known.as_bytes() == origin.as_bytes()),
         _ => false,
     };
-    if known { Ok(()) } else { Err(ApiError::forbidden("This origin may not send cookies.")) }
+    if known {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden("This origin may not send cookies."))
+    }
 }
 
 /// Sets a cookie that lives `seconds`; 0 seconds takes it away, with the same attributes.
@@ -67,7 +75,9 @@ pub fn set(headers: &mut HeaderMap, settings: &Settings, cookie: Cookie, value: 
         .http_only(true)
         .secure(settings.is_https())
         .same_site(SameSite::Lax)
-        .max_age(time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        .max_age(time::Duration::seconds(
+            i64::try_from(seconds).unwrap_or(i64::MAX),
+        ))
         .build();
     if let Ok(line) = HeaderValue::try_from(built.to_string()) {
         headers.append(SET_COOKIE, line);

@@ -24,7 +24,11 @@ impl DatabaseHealth {
     /// Nothing is known yet, so the first probe asks.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, connected: AtomicBool::new(true), ask_from: AtomicU64::new(0) }
+        Self {
+            database,
+            connected: AtomicBool::new(true),
+            ask_from: AtomicU64::new(0),
+        }
     }
 
     /// Asks the database if the last answer is old; of several probes at once only one asks, and the
@@ -34,10 +38,14 @@ impl DatabaseHealth {
         let due = self.ask_from.load(Ordering::Relaxed);
         let next = now + millis(FRESH) + 1;
         let mine = due <= now
-            && self.ask_from.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            && self
+                .ask_from
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
         if mine {
             let answer = tokio::time::timeout(PATIENCE, self.database.ping()).await;
-            self.connected.store(matches!(answer, Ok(Ok(()))), Ordering::Relaxed);
+            self.connected
+                .store(matches!(answer, Ok(Ok(()))), Ordering::Relaxed);
         }
         self.connected.load(Ordering::Relaxed)
     }

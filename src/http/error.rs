@@ -16,8 +16,9 @@ use crate::accounts::FieldError;
 /// What went wrong, in terms of the contract.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    problem: Problem,
+    problem: Box<Problem>,
     status: StatusCode,
+    /// Seconds.
     retry_after: Option<u64>,
     challenge: Option<&'static str>,
     close: bool,
@@ -38,8 +39,19 @@ pub struct Problem {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        let problem = Problem { code, detail: detail.into(), errors: Vec::new(), limit: None };
-        Self { problem, status, retry_after: None, challenge: None, close: false }
+        let problem = Box::new(Problem {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            limit: None,
+        });
+        Self {
+            problem,
+            status,
+            retry_after: None,
+            challenge: None,
+            close: false,
+        }
     }
 
     /// 400: the request cannot be understood.
@@ -64,7 +76,11 @@ impl ApiError {
     /// 401: wrong password, or no such account. One answer for both (OWASP Authentication Cheat Sheet).
     #[must_use]
     pub fn invalid_credentials() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "Incorrect email or password")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_credentials",
+            "Incorrect email or password",
+        )
     }
 
     /// 401: nothing in the request says who asks.
@@ -79,8 +95,11 @@ impl ApiError {
     /// 401: a genuine access token whose time is over.
     #[must_use]
     pub fn token_expired() -> Self {
-        let mut error =
-            Self::new(StatusCode::UNAUTHORIZED, "token_expired", "The access token has expired.");
+        let mut error = Self::new(
+            StatusCode::UNAUTHORIZED,
+            "token_expired",
+            "The access token has expired.",
+        );
         error.challenge = Some(r#"Bearer error="invalid_token""#);
         error
     }
@@ -88,8 +107,11 @@ impl ApiError {
     /// 401: a token that is not ours, or whose session is over.
     #[must_use]
     pub fn token_invalid() -> Self {
-        let mut error =
-            Self::new(StatusCode::UNAUTHORIZED, "token_invalid", "The access token is not valid.");
+        let mut error = Self::new(
+            StatusCode::UNAUTHORIZED,
+            "token_invalid",
+            "The access token is not valid.",
+        );
         error.challenge = Some(r#"Bearer error="invalid_token""#);
         error
     }
@@ -111,7 +133,11 @@ impl ApiError {
     /// 403 after the correct password.
     #[must_use]
     pub fn account_inactive() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "account_inactive", "This account has been deactivated.")
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "account_inactive",
+            "This account has been deactivated.",
+        )
     }
 
     /// 403 after the correct password.
@@ -129,7 +155,11 @@ impl ApiError {
     /// 404.
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is nothing at this address.",
+        )
     }
 
     /// 405. The `Allow` header is added by whoever knows the methods.
@@ -166,7 +196,11 @@ impl ApiError {
 
     /// 415.
     pub fn unsupported_media_type(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
     }
 
     /// 422: well-formed, but fields break rules.
@@ -234,7 +268,7 @@ impl ApiError {
     }
 
     /// Its HTTP status.
-    #[must_use]
+    #[cfg(test)]
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -263,7 +297,7 @@ impl IntoResponse for ApiError {
             // axum overwrites this with the methods of the route; it stands where there is no route.
             headers.insert(ALLOW, HeaderValue::from_static(""));
         }
-        response.extensions_mut().insert(self.problem);
+        response.extensions_mut().insert(*self.problem);
         response
     }
 }

@@ -66,14 +66,18 @@ impl Settings {
     /// The origins from which requests with cookies are taken.
     fn cookie_origins(&self) -> impl Iterator<Item = &str> {
         let own = [origin_of(&self.public_url), origin_of(&self.frontend_url)];
-        own.into_iter().chain(self.cors_origins.iter().map(String::as_str))
+        own.into_iter()
+            .chain(self.cors_origins.iter().map(String::as_str))
     }
 }
 
 /// Scheme, host and port of a URL: `https://app.example.com/x` is of `https://app.example.com`.
 fn origin_of(url: &str) -> &str {
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    let end = url.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| after_scheme + at);
+    let end = url
+        .get(after_scheme..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(url.len(), |at| after_scheme + at);
     url.get(..end).unwrap_or(url)
 }
 
@@ -140,7 +144,10 @@ pub fn router(parts: Parts) -> Router {
 
 /// Exact origins, with credentials; everybody else gets no CORS header at all.
 fn cors(settings: &Settings) -> CorsLayer {
-    let origins = settings.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let origins = settings
+        .cors_origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok());
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
@@ -155,7 +162,7 @@ fn cors(settings: &Settings) -> CorsLayer {
             RETRY_AFTER,
             envelope::REQUEST_ID,
         ])
-        .max_age(Duration::from_secs(600))
+        .max_age(Duration::from_mins(10))
 }
 
 #[cfg(test)]
@@ -164,7 +171,10 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        assert_eq!(origin_of("https://app.example.com/x/y"), "https://app.example.com");
+        assert_eq!(
+            origin_of("https://app.example.com/x/y"),
+            "https://app.example.com"
+        );
         assert_eq!(origin_of("http://localhost:8000"), "http://localhost:8000");
     }
 }

@@ -22,7 +22,9 @@ impl From<StorageError> for ApiError {
 
 /// The account's limit: its rule is named, its counts show in no header.
 fn limited(decision: &Decision) -> ApiError {
-    let rule = decision.refusal().map_or("login_account", |refusal| refusal.rule.name());
+    let rule = decision
+        .refusal()
+        .map_or("login_account", |refusal| refusal.rule.name());
     ApiError::rate_limited(rule, decision.retry_after_seconds())
 }
 

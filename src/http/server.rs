@@ -37,8 +37,9 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// A connection without a request is closed after this long.
 const IDLE_FOR: Duration = Duration::from_secs(75);
 
-/// Request line and headers together may be this large, in bytes.
-const MOST_HEAD_BYTES: usize = 64 * 1024;
+/// Request line and headers together are refused from here on, in bytes. hyper reads in steps, so a head
+/// of up to twice this size may still pass.
+const MOST_HEAD_BYTES: usize = 32 * 1024;
 
 /// After the system refused a connection (no file descriptor left), the next try waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -82,8 +83,14 @@ pub async fn serve(listener: TcpListener, router: Router, most_connections: usiz
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     Ok((stream, address, place))
 }
@@ -91,7 +98,10 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(
 /// The other end went away before it was accepted; the next connection may be fine.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 async fn connection(stream: TcpStream, address: SocketAddr, router: Router, stop: CancellationToken) {
@@ -102,7 +112,10 @@ async fn connection(stream: TcpStream, address: SocketAddr, router: Router, stop
         let activity = Arc::clone(&activity);
         move |request| answer(request, address, router.clone(), InFlight::begin(&activity))
     });
-    let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
+    let io = TokioIo::new(Watched {
+        stream,
+        activity: Arc::clone(&activity),
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
@@ -158,11 +171,16 @@ const IDLE: u8 = 2;
 impl Activity {
     fn new() -> Self {
         let headers = AtomicU64::new(millis(HEADERS_WITHIN));
-        Self { opened: Instant::now(), phase: AtomicU8::new(READING_HEADERS), deadline: headers }
+        Self {
+            opened: Instant::now(),
+            phase: AtomicU8::new(READING_HEADERS),
+            deadline: headers,
+        }
     }
 
     fn enter(&self, phase: u8, allowed: Duration) {
-        self.deadline.store(millis(self.opened.elapsed() + allowed), Ordering::Relaxed);
+        self.deadline
+            .store(millis(self.opened.elapsed() + allowed), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Release);
     }
 

@@ -48,7 +48,10 @@ async fn five_a_minute_pass_and_the_sixth_is_refused_until_the_reset() {
         assert!(!decision.is_admitted());
         assert_eq!(remaining(&decision), [0]);
         assert_eq!(decision.retry_after_seconds(), 60);
-        assert_eq!(decision.refusal().unwrap().resets_at, Timestamp::from_millis(1_700_000_060_000));
+        assert_eq!(
+            decision.refusal().unwrap().resets_at,
+            Timestamp::from_millis(1_700_000_060_000)
+        );
     }
     clock.advance(Duration::from_millis(60_000));
     assert_eq!(remaining(&limiter.take(&charges).await), [4]);

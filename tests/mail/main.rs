@@ -1,5 +1,12 @@
 //! Mail over real SMTP conversations and into real folders.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../support/smtp.rs"]
 mod smtp;
 

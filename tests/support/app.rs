@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::postgres::TestDatabase;
+use crate::postgres;
 
 /// A password that every policy here accepts.
 pub const PASSWORD: &str = "correct-horse-battery-9";
@@ -67,7 +67,6 @@ pub struct TestApp {
     http: reqwest::Client,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
-    _postgres: Option<TestDatabase>,
 }
 
 /// The inside, for what cannot be seen from outside.
@@ -97,18 +96,17 @@ impl Builder {
     /// Limits on, each rule `off` but those that [`Builder::set`] names.
     pub fn limited(mut self) -> Self {
         for rule in stile::rate_limit::Rule::ALL {
-            self.variables.entry(rule.variable().into()).or_insert_with(|| "off".into());
+            self.variables
+                .entry(rule.variable().into())
+                .or_insert_with(|| "off".into());
         }
         self.set("ENABLE_RATE_LIMITING", "true")
     }
 
     pub async fn start(mut self) -> TestApp {
-        let postgres = match self.engine {
-            Engine::Sqlite => None,
-            Engine::Postgres => Some(TestDatabase::new().await),
-        };
-        if let Some(database) = &postgres {
-            self.variables.insert("DATABASE_URL".into(), database.url());
+        if self.engine == Engine::Postgres {
+            let url = postgres::server().fresh_database();
+            self.variables.insert("DATABASE_URL".into(), url);
         }
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_millis(1_790_000_000_000));
@@ -122,13 +120,16 @@ impl Builder {
             http: client(),
             stop,
             server: Some(server),
-            _postgres: postgres,
         }
     }
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(60))
+        .build()
+        .unwrap()
 }
 
 async fn launch(
@@ -142,7 +143,10 @@ async fn launch(
     let config = Config::from_source(&source).unwrap_or_else(|errors| panic!("{errors}"));
     let config = config.with_bound_port(address.port());
     let app = App::build(config, clock.clone()).await.unwrap();
-    let handles = Handles { limiter: app.limiter.clone(), database: app.database.clone() };
+    let handles = Handles {
+        limiter: app.limiter.clone(),
+        database: app.database.clone(),
+    };
     let stop = CancellationToken::new();
     let serving = app.serve(listener, stop.clone(), Duration::ZERO, Duration::from_secs(5));
     let server = tokio::spawn(async move { drop(serving.await) });
@@ -177,12 +181,18 @@ impl TestApp {
 
     /// A request to `path` under `/api/v1`, or to `path` itself if it starts with another slash: `//health`.
     pub fn request(&self, method: Method, path: &str) -> Request<'_> {
-        let path = path.strip_prefix('/').filter(|rest| rest.starts_with('/')).map_or_else(
-            || format!("/api/v1{path}"),
-            ToOwned::to_owned,
-        );
+        let path = path
+            .strip_prefix('/')
+            .filter(|rest| rest.starts_with('/'))
+            .map_or_else(|| format!("/api/v1{path}"), ToOwned::to_owned);
         let url = format!("http://{}{path}", self.address);
-        Request { app: self, method, url, headers: HeaderMap::new(), body: None }
+        Request {
+            app: self,
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+        }
     }
 
     pub fn get(&self, path: &str) -> Request<'_> {
@@ -199,13 +209,18 @@ impl TestApp {
 
     /// Registers and logs in; the Session tokens.
     pub async fn signed_up(&self, email: &str) -> Value {
-        self.post("/auth/register", json!({"email": email, "password": PASSWORD})).await.expect(201);
+        self.post("/auth/register", json!({"email": email, "password": PASSWORD}))
+            .await
+            .expect(201);
         self.logged_in(email, PASSWORD).await
     }
 
     /// Logs in; the Session tokens.
     pub async fn logged_in(&self, email: &str, password: &str) -> Value {
-        self.post("/auth/login", json!({"email": email, "password": password})).await.expect(200).body
+        self.post("/auth/login", json!({"email": email, "password": password}))
+            .await
+            .expect(200)
+            .body
     }
 
     /// Moves the clock.
@@ -222,7 +237,10 @@ impl TestApp {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("{to} got {} mails in 5 s, {count} were expected", self.mails_now(to).len());
+        panic!(
+            "{to} got {} mails in 5 s, {count} were expected",
+            self.mails_now(to).len()
+        );
     }
 
     /// The mails sent to `to` so far, oldest first.
@@ -233,7 +251,9 @@ impl TestApp {
         };
         files.retain(|file| file.extension().is_some_and(|extension| extension == "eml"));
         files.sort();
-        let mails = files.iter().map(|file| Mail::parse(&std::fs::read(file).unwrap()));
+        let mails = files
+            .iter()
+            .map(|file| Mail::parse(&std::fs::read(file).unwrap()));
         mails.filter(|mail| mail.to.contains(to)).collect()
     }
 
@@ -260,7 +280,11 @@ impl Mail {
     pub fn parse(raw: &[u8]) -> Self {
         use mailparse::MailHeaderMap;
         let mail = mailparse::parse_mail(raw).unwrap();
-        let part = mail.subparts.iter().find(|part| part.ctype.mimetype == "text/plain").unwrap_or(&mail);
+        let part = mail
+            .subparts
+            .iter()
+            .find(|part| part.ctype.mimetype == "text/plain")
+            .unwrap_or(&mail);
         Self {
             to: mail.headers.get_first_value("To").unwrap(),
             subject: mail.headers.get_first_value("Subject").unwrap(),
@@ -270,7 +294,11 @@ impl Mail {
 
     /// The link that stands alone on a line.
     pub fn link(&self) -> &str {
-        let link = self.text.lines().map(str::trim).find(|line| line.starts_with("http"));
+        let link = self
+            .text
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with("http"));
         link.unwrap_or_else(|| panic!("no link in: {}", self.text))
     }
 
@@ -292,7 +320,8 @@ pub struct Request<'a> {
 impl Request<'_> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        self.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        self.headers
+            .append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         self
     }
 
@@ -307,7 +336,8 @@ impl Request<'_> {
     }
 
     pub fn json(self, body: Value) -> Self {
-        self.header("content-type", "application/json").raw(body.to_string())
+        self.header("content-type", "application/json")
+            .raw(body.to_string())
     }
 
     pub fn raw(mut self, body: impl Into<Vec<u8>>) -> Self {
@@ -317,20 +347,34 @@ impl Request<'_> {
 
     /// To another instance.
     pub fn at(mut self, address: SocketAddr) -> Self {
-        self.url = self.url.replace(&self.app.address.to_string(), &address.to_string());
+        self.url = self
+            .url
+            .replace(&self.app.address.to_string(), &address.to_string());
         self
     }
 
     pub async fn send(self) -> Answer {
-        let mut request = self.app.http.request(self.method, &self.url).headers(self.headers);
+        let mut request = self
+            .app
+            .http
+            .request(self.method, &self.url)
+            .headers(self.headers);
         if let Some(body) = self.body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
+        let response = request
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status, headers, text, body }
+        Answer {
+            status,
+            headers,
+            text,
+            body,
+        }
     }
 }
 
@@ -364,7 +408,12 @@ impl Answer {
     /// Fails unless it is a problem with this status and code.
     #[track_caller]
     pub fn expect_problem(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
+        assert_eq!(
+            (self.status, self.body["code"].as_str()),
+            (status, Some(code)),
+            "{}",
+            self.text
+        );
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         self
     }

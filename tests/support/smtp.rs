@@ -5,6 +5,11 @@
 //! `#[path = "../support/smtp.rs"] mod smtp;`.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this server")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -49,7 +49,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> fo
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (bytes, is_json) = read(request).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes, is_json).map(Self) }
+        if bytes.is_empty() {
+            Ok(Self(T::default()))
+        } else {
+            parse(&bytes, is_json).map(Self)
+        }
     }
 }
 
@@ -57,13 +61,17 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> fo
 async fn read(request: Request) -> Result<(Bytes, bool), ApiError> {
     let headers = request.headers();
     let is_json = is_json(headers);
-    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     // A body of the wrong kind or size is refused before any of it is read.
     if declared.is_some_and(|length| length > MOST_BYTES as u64) {
         return Err(ApiError::payload_too_large());
     }
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(ApiError::unsupported_media_type("A compressed body is not accepted."));
+        return Err(ApiError::unsupported_media_type(
+            "A compressed body is not accepted.",
+        ));
     }
     if headers.contains_key(CONTENT_TYPE) && !is_json {
         return Err(not_json());
@@ -79,7 +87,9 @@ async fn read(request: Request) -> Result<(Bytes, bool), ApiError> {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
     let kind = value.to_str().ok().and_then(|text| text.split(';').next());
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
@@ -106,7 +116,11 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &[u8], is_json: bool) -> Result<
 }
 
 fn field(pointer: &str, code: &'static str, message: &str) -> FieldError {
-    FieldError { pointer: pointer.to_owned(), code, message: message.to_owned() }
+    FieldError {
+        pointer: pointer.to_owned(),
+        code,
+        message: message.to_owned(),
+    }
 }
 
 /// serde's own message repeats the value, so only where and which kind of error is taken from it.
@@ -119,9 +133,15 @@ fn wrong_shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErro
         }
     }
     let text = error.inner().to_string();
-    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+    let missing = text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split_once('`'));
     let refused = match missing {
-        Some((name, _)) => field(&format!("{pointer}/{name}"), "required", "This field is required."),
+        Some((name, _)) => field(
+            &format!("{pointer}/{name}"),
+            "required",
+            "This field is required.",
+        ),
         None => field(&pointer, "wrong_type", "This field has the wrong type."),
     };
     ApiError::validation_failed(vec![refused])
@@ -176,13 +196,24 @@ mod tests {
 
     fn refuse(body: &str) -> (u16, Vec<(String, &'static str)>) {
         let error = parse::<Form>(body.as_bytes(), true).unwrap_err();
-        let errors = error.problem().errors.iter().map(|e| (e.pointer.clone(), e.code)).collect();
+        let errors = error
+            .problem()
+            .errors
+            .iter()
+            .map(|e| (e.pointer.clone(), e.code))
+            .collect();
         (error.status().as_u16(), errors)
     }
 
     #[test]
     fn malformed_json_is_400() {
-        for body in ["{", "", "{\"email\":\"\\ud800\"}", "{'email':1}", "{\"email\":\"a\"} x"] {
+        for body in [
+            "{",
+            "",
+            "{\"email\":\"\\ud800\"}",
+            "{'email':1}",
+            "{\"email\":\"a\"} x",
+        ] {
             assert_eq!(refuse(body), (400, vec![]), "{body}");
         }
     }
@@ -190,8 +221,14 @@ mod tests {
     #[test]
     fn a_missing_or_wrong_typed_field_is_422_with_its_pointer() {
         assert_eq!(refuse("{}"), (422, vec![("/email".into(), "required")]));
-        assert_eq!(refuse("{\"email\":7}"), (422, vec![("/email".into(), "wrong_type")]));
-        assert_eq!(refuse("{\"email\":null}"), (422, vec![("/email".into(), "wrong_type")]));
+        assert_eq!(
+            refuse("{\"email\":7}"),
+            (422, vec![("/email".into(), "wrong_type")])
+        );
+        assert_eq!(
+            refuse("{\"email\":null}"),
+            (422, vec![("/email".into(), "wrong_type")])
+        );
         assert_eq!(refuse("[]"), (422, vec![(String::new(), "wrong_type")]));
     }
 

@@ -19,9 +19,12 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().ok_or_else(ApiError::internal)?;
-        let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|value| value.to_str().ok());
         Ok(Self(Caller {
-            client: context.client.clone(),
+            client: context.client,
             ip: context.ip,
             user_agent: user_agent.map(|text| text.chars().take(MOST_USER_AGENT).collect()),
             request_id: context.request_id.to_string(),

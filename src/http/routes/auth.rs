@@ -41,8 +41,11 @@ async fn register(
     From(caller): From,
     Body(body): Body<RegisterBody>,
 ) -> Result<Response, ApiError> {
-    let registration =
-        Registration { email: body.email, password: body.password, full_name: body.full_name };
+    let registration = Registration {
+        email: body.email,
+        password: body.password,
+        full_name: body.full_name,
+    };
     Ok(match http.accounts.register(registration, &caller).await? {
         Registered::Created(user) => Answer(StatusCode::CREATED, user).into_response(),
         Registered::Pending => {
@@ -77,7 +80,7 @@ async fn login(
     }
     cookies::check_origin(&http, &method, &headers)?;
     let tokens = http.accounts.login(&body.email, &body.password, &caller).await?;
-    Ok(hand_over(&http, tokens, body.use_cookies))
+    Ok(hand_over(&http, &tokens, body.use_cookies))
 }
 
 #[derive(Default, Deserialize, Validate)]
@@ -100,18 +103,16 @@ async fn refresh(
     if body.use_cookies {
         demand_cookies(&http.settings)?;
     }
-    let (token, by_cookie) = match body.refresh_token {
-        Some(token) => (token, false),
-        None => match cookies::read(&http, &headers, Cookie::Refresh) {
-            Some(token) => (token, true),
-            None => {
-                let missing = FieldError::new("/refresh_token", "required", "This field is required.");
-                return Err(ApiError::validation_failed(vec![missing]));
-            }
-        },
+    let by_cookie = body.refresh_token.is_none();
+    let token = body
+        .refresh_token
+        .or_else(|| cookies::read(&http, &headers, Cookie::Refresh));
+    let Some(token) = token else {
+        let missing = FieldError::new("/refresh_token", "required", "This field is required.");
+        return Err(ApiError::validation_failed(vec![missing]));
     };
     let tokens = http.accounts.refresh(&token, &caller).await?;
-    Ok(hand_over(&http, tokens, by_cookie))
+    Ok(hand_over(&http, &tokens, by_cookie))
 }
 
 #[derive(Default, Deserialize, Validate)]
@@ -129,16 +130,24 @@ async fn logout(
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<LogoutBody>,
 ) -> Result<Response, ApiError> {
-    let refresh_token = body.refresh_token.or_else(|| cookies::read(&http, &headers, Cookie::Refresh));
+    let refresh_token = body
+        .refresh_token
+        .or_else(|| cookies::read(&http, &headers, Cookie::Refresh));
     if access_token.is_none() && refresh_token.is_none() {
         return Err(ApiError::not_authenticated());
     }
-    let shown = [refresh_token.map(Logout::RefreshToken), access_token.map(Logout::AccessToken)];
+    let shown = [
+        refresh_token.map(Logout::RefreshToken),
+        access_token.map(Logout::AccessToken),
+    ];
     for which in shown.into_iter().flatten() {
         http.accounts.logout(which, &caller).await?;
     }
-    let mut response: Response =
-        message("You are logged out.", "The session has ended and its tokens no longer work.").into_response();
+    let mut response: Response = message(
+        "You are logged out.",
+        "The session has ended and its tokens no longer work.",
+    )
+    .into_response();
     if http.settings.auth_cookies {
         cookies::clear(response.headers_mut(), &http.settings);
     }
@@ -167,7 +176,7 @@ struct SessionTokensBody<'a> {
     user: &'a User,
 }
 
-fn hand_over(http: &Http, tokens: SessionTokens, by_cookie: bool) -> Response {
+fn hand_over(http: &Http, tokens: &SessionTokens, by_cookie: bool) -> Response {
     let body = SessionTokensBody {
         access_token: (!by_cookie).then_some(&tokens.access_token),
         refresh_token: (!by_cookie).then_some(&tokens.refresh_token),
@@ -180,8 +189,20 @@ fn hand_over(http: &Http, tokens: SessionTokens, by_cookie: bool) -> Response {
     let mut response = Answer(StatusCode::OK, body).into_response();
     if by_cookie {
         let (headers, settings) = (response.headers_mut(), &http.settings);
-        cookies::set(headers, settings, Cookie::Access, &tokens.access_token, tokens.expires_in);
-        cookies::set(headers, settings, Cookie::Refresh, &tokens.refresh_token, tokens.refresh_expires_in);
+        cookies::set(
+            headers,
+            settings,
+            Cookie::Access,
+            &tokens.access_token,
+            tokens.expires_in,
+        );
+        cookies::set(
+            headers,
+            settings,
+            Cookie::Refresh,
+            &tokens.refresh_token,
+            tokens.refresh_expires_in,
+        );
     }
     response
 }

@@ -17,7 +17,12 @@ use crate::rate_limit::Rule;
 pub fn routes() -> Routes {
     Routes::default()
         .limited(Rule::VerifyEmail, Verb::Post, "/api/v1/auth/verify-email", verify)
-        .limited(Rule::ResendVerification, Verb::Post, "/api/v1/auth/resend-verification", resend)
+        .limited(
+            Rule::ResendVerification,
+            Verb::Post,
+            "/api/v1/auth/resend-verification",
+            resend,
+        )
 }
 
 #[derive(Deserialize, Validate)]
@@ -32,7 +37,10 @@ async fn verify(
     Body(body): Body<VerifyBody>,
 ) -> Result<Answer<Message>, ApiError> {
     http.accounts.verify_email(&body.token, &caller).await?;
-    Ok(message("Your email address is confirmed.", "You can log in with this address."))
+    Ok(message(
+        "Your email address is confirmed.",
+        "You can log in with this address.",
+    ))
 }
 
 #[derive(Deserialize, Validate)]

@@ -49,7 +49,17 @@ async fn health(State(http): State<Arc<Http>>) -> Answer<Health> {
     };
     let version = (!http.settings.production).then_some(env!("CARGO_PKG_VERSION"));
     let timestamp = http.clock.now();
-    Answer(code, Health { status, service: "stile", version, database, rate_limiter, timestamp })
+    Answer(
+        code,
+        Health {
+            status,
+            service: "stile",
+            version,
+            database,
+            rate_limiter,
+            timestamp,
+        },
+    )
 }
 
 #[derive(Serialize)]
@@ -65,11 +75,21 @@ async fn live() -> Answer<Probe> {
 /// New requests are welcome: the database answers and no shutdown has begun.
 async fn ready(State(http): State<Arc<Http>>) -> Answer<Probe> {
     if http.drain.is_cancelled() {
-        return Answer(StatusCode::SERVICE_UNAVAILABLE, Probe { status: "shutting_down" });
+        return Answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Probe {
+                status: "shutting_down",
+            },
+        );
     }
     if http.database_health.is_connected(&http.clock).await {
         Answer(StatusCode::OK, Probe { status: "ready" })
     } else {
-        Answer(StatusCode::SERVICE_UNAVAILABLE, Probe { status: "database_unavailable" })
+        Answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Probe {
+                status: "database_unavailable",
+            },
+        )
     }
 }

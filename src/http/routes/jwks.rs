@@ -16,6 +16,9 @@ pub fn routes() -> Routes {
 }
 
 async fn show(State(http): State<Arc<Http>>) -> Response {
-    let headers = [(CONTENT_TYPE, "application/jwk-set+json"), (CACHE_CONTROL, "public, max-age=300")];
+    let headers = [
+        (CONTENT_TYPE, "application/jwk-set+json"),
+        (CACHE_CONTROL, "public, max-age=300"),
+    ];
     (headers, http.jwks.clone()).into_response()
 }

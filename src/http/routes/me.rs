@@ -21,8 +21,18 @@ pub fn routes() -> Routes {
         .open(Verb::Get, "/api/v1/auth/me", show)
         .open(Verb::Patch, "/api/v1/auth/me", update)
         .limited(Rule::ChangePassword, Verb::Delete, "/api/v1/auth/me", delete)
-        .limited(Rule::ChangePassword, Verb::Post, "/api/v1/auth/change-email", change_email)
-        .limited(Rule::ChangePassword, Verb::Post, "/api/v1/auth/change-password", change_password)
+        .limited(
+            Rule::ChangePassword,
+            Verb::Post,
+            "/api/v1/auth/change-email",
+            change_email,
+        )
+        .limited(
+            Rule::ChangePassword,
+            Verb::Post,
+            "/api/v1/auth/change-password",
+            change_password,
+        )
 }
 
 async fn show(Authenticated(identity): Authenticated) -> Answer<User> {
@@ -31,14 +41,24 @@ async fn show(Authenticated(identity): Authenticated) -> Answer<User> {
 
 #[derive(Deserialize, Validate)]
 struct UpdateBody {
-    /// Absent: stays. `null`: taken away.
-    #[serde(default, deserialize_with = "present")]
-    full_name: Option<Option<String>>,
+    #[serde(default)]
+    full_name: NewName,
 }
 
 /// Tells `null` from absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+#[derive(Default)]
+enum NewName {
+    /// Absent: the name stays.
+    #[default]
+    Unchanged,
+    /// A name, or `null`, which takes it away.
+    Set(Option<String>),
+}
+
+impl<'de> Deserialize<'de> for NewName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(Self::Set)
+    }
 }
 
 async fn update(
@@ -47,8 +67,8 @@ async fn update(
     Body(body): Body<UpdateBody>,
 ) -> Result<Answer<User>, ApiError> {
     let user = match body.full_name {
-        Some(full_name) => http.accounts.update_profile(&identity, full_name).await?,
-        None => identity.user,
+        NewName::Set(full_name) => http.accounts.update_profile(&identity, full_name).await?,
+        NewName::Unchanged => identity.user,
     };
     Ok(Answer(StatusCode::OK, user))
 }
@@ -64,7 +84,9 @@ async fn delete(
     From(caller): From,
     Body(body): Body<DeleteBody>,
 ) -> Result<StatusCode, ApiError> {
-    http.accounts.delete_account(&identity, &body.password, &caller).await?;
+    http.accounts
+        .delete_account(&identity, &body.password, &caller)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -81,7 +103,9 @@ async fn change_email(
     From(caller): From,
     Body(body): Body<ChangeEmailBody>,
 ) -> Result<Answer<Message>, ApiError> {
-    http.accounts.change_email(&identity, &body.password, &body.new_email, &caller).await?;
+    http.accounts
+        .change_email(&identity, &body.password, &body.new_email, &caller)
+        .await?;
     Ok(message(
         "Please check the mailbox of the new address.",
         "The change takes effect when the link that we sent there is used.",
@@ -101,6 +125,11 @@ async fn change_password(
     Body(body): Body<ChangePasswordBody>,
 ) -> Result<Answer<Message>, ApiError> {
     let accounts = &http.accounts;
-    accounts.change_password(&identity, &body.current_password, &body.new_password, &caller).await?;
-    Ok(message("Your password has been changed.", "All other sessions of this account have ended."))
+    accounts
+        .change_password(&identity, &body.current_password, &body.new_password, &caller)
+        .await?;
+    Ok(message(
+        "Your password has been changed.",
+        "All other sessions of this account have ended.",
+    ))
 }

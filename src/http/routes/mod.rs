@@ -66,7 +66,10 @@ impl Routes {
         T: 'static,
     {
         let (filter, _) = verb.filter_and_method();
-        Self { router: self.router.route(path, on(filter, handler)), rules: self.rules }
+        Self {
+            router: self.router.route(path, on(filter, handler)),
+            rules: self.rules,
+        }
     }
 
     /// An endpoint behind a rule of its own.
@@ -85,7 +88,10 @@ impl Routes {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.rules.extend(other.rules);
-        Self { router: self.router.merge(other.router), rules: self.rules }
+        Self {
+            router: self.router.merge(other.router),
+            rules: self.rules,
+        }
     }
 }
 

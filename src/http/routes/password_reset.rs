@@ -17,9 +17,24 @@ use crate::rate_limit::Rule;
 #[must_use]
 pub fn routes() -> Routes {
     Routes::default()
-        .limited(Rule::PasswordReset, Verb::Post, "/api/v1/auth/password-reset/request", request)
-        .limited(Rule::ResetVerify, Verb::Post, "/api/v1/auth/password-reset/verify", verify)
-        .limited(Rule::ResetConfirm, Verb::Post, "/api/v1/auth/password-reset/confirm", confirm)
+        .limited(
+            Rule::PasswordReset,
+            Verb::Post,
+            "/api/v1/auth/password-reset/request",
+            request,
+        )
+        .limited(
+            Rule::ResetVerify,
+            Verb::Post,
+            "/api/v1/auth/password-reset/verify",
+            verify,
+        )
+        .limited(
+            Rule::ResetConfirm,
+            Verb::Post,
+            "/api/v1/auth/password-reset/confirm",
+            confirm,
+        )
 }
 
 #[derive(Deserialize, Validate)]
@@ -65,7 +80,11 @@ async fn verify(
             email: Some(preview.masked_email),
             expires_in_seconds: Some(preview.expires_in_seconds),
         },
-        None => Verified { valid: false, email: None, expires_in_seconds: None },
+        None => Verified {
+            valid: false,
+            email: None,
+            expires_in_seconds: None,
+        },
     };
     Ok(Answer(StatusCode::OK, verified))
 }
@@ -82,7 +101,9 @@ async fn confirm(
     From(caller): From,
     Body(body): Body<ConfirmBody>,
 ) -> Result<Answer<Message>, ApiError> {
-    http.accounts.confirm_password_reset(&body.token, &body.new_password, &caller).await?;
+    http.accounts
+        .confirm_password_reset(&body.token, &body.new_password, &caller)
+        .await?;
     Ok(message(
         "Your password has been changed.",
         "All sessions of this account have ended. Please log in with the new password.",

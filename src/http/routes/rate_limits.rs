@@ -48,5 +48,11 @@ async fn list(State(http): State<Arc<Http>>) -> Answer<Limits> {
         }
     };
     let rules = Rule::ALL.iter().map(entry).collect();
-    Answer(StatusCode::OK, Limits { enabled: settings.enabled, rules })
+    Answer(
+        StatusCode::OK,
+        Limits {
+            enabled: settings.enabled,
+            rules,
+        },
+    )
 }

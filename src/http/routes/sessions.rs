@@ -40,7 +40,13 @@ async fn end_others(
     From(caller): From,
 ) -> Result<Answer<Ended>, ApiError> {
     let revoked_count = http.accounts.end_other_sessions(&identity, &caller).await?;
-    Ok(Answer(StatusCode::OK, Ended { message: "All other sessions have ended.", revoked_count }))
+    Ok(Answer(
+        StatusCode::OK,
+        Ended {
+            message: "All other sessions have ended.",
+            revoked_count,
+        },
+    ))
 }
 
 async fn end_one(

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -84,7 +86,10 @@ fn context_of(http: &Http, request: &Request) -> Context {
 
 /// A trusted proxy's own id goes on, so that one id runs through all logs; anybody else gets a new one.
 fn request_id(headers: &HeaderMap, from_proxy: bool) -> Arc<str> {
-    let given = headers.get(REQUEST_ID).filter(|_| from_proxy).and_then(|value| value.to_str().ok());
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|_| from_proxy)
+        .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if is_plain(id) => Arc::from(id),
         _ => Arc::from(Uuid::now_v7().to_string()),
@@ -107,26 +112,47 @@ fn write_problem(response: Response, public_url: &str, request_id: &str) -> Resp
     };
     let document = ProblemDocument::new(&problem, parts.status, public_url, request_id);
     let body = serde_json::to_vec(&document).unwrap_or_default();
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    parts
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(body))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
 }
 
 fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
     const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
+    if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        // The CORS layer writes these for everybody; without an allowed origin they say nothing.
+        for name in [
+            ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            ACCESS_CONTROL_MAX_AGE,
+        ] {
+            headers.remove(name);
+        }
+    }
     if http.settings.production {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000"));
+        headers.insert(
+            STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=63072000"),
+        );
     }
     if http.drain.is_cancelled() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -135,8 +161,15 @@ fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
 
 /// Where no route answers: 404, but 405 for methods that nothing here ever answers.
 pub async fn fallback(method: Method) -> Response {
-    let known =
-        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
     if known.contains(&method) {
         return ApiError::not_found().into_response();
     }

@@ -46,16 +46,26 @@ impl EndpointRules {
 
     fn find(&self, method: &Method, path: &str) -> Option<Rule> {
         // HEAD is GET without the body, so it counts as GET.
-        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
         let rules = self.0.get(path)?;
-        rules.iter().find(|(candidate, _)| candidate == method).map(|(_, rule)| *rule)
+        rules
+            .iter()
+            .find(|(candidate, _)| candidate == method)
+            .map(|(_, rule)| *rule)
     }
 }
 
 /// Everything under `/api/`, known path or not. An allow-listed client is never limited.
 #[must_use]
 pub fn covered_by_global(request: &Request) -> bool {
-    let exempt = request.extensions().get::<Context>().is_none_or(|context| context.exempt);
+    let exempt = request
+        .extensions()
+        .get::<Context>()
+        .is_none_or(|context| context.exempt);
     !exempt && request.uri().path().starts_with("/api/")
 }
 
@@ -69,7 +79,10 @@ pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next)
     };
     let path = request.extensions().get::<MatchedPath>();
     let endpoint = path.and_then(|path| http.endpoint_rules.find(request.method(), path.as_str()));
-    let charge = |rule| Charge { rule, subject: Subject::Client(context.client.clone()) };
+    let charge = |rule| Charge {
+        rule,
+        subject: Subject::Client(context.client),
+    };
     let decision = match endpoint {
         Some(rule) => http.limiter.take(&[charge(Rule::Global), charge(rule)]).await,
         None => http.limiter.take(&[charge(Rule::Global)]).await,
@@ -78,7 +91,8 @@ pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next)
         Some(refusal) => {
             let rule = refusal.rule.name();
             let event = Event::new(EventKind::RateLimited, Outcome::Failure).because(rule);
-            http.audit.record(&event.in_request(context.ip, &context.request_id));
+            http.audit
+                .record(&event.in_request(context.ip, &context.request_id));
             ApiError::rate_limited(rule, decision.retry_after_seconds()).into_response()
         }
         None => next.run(request).await,
@@ -100,7 +114,12 @@ fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
         let name = policy_name(&decision.reports, index, report);
         // Writing to a String cannot fail.
         let _ = write!(policy, "{separator}\"{name}\";q={};w={window}", report.limit);
-        let _ = write!(state, "{separator}\"{name}\";r={};t={}", report.remaining, seconds_left(report));
+        let _ = write!(
+            state,
+            "{separator}\"{name}\";r={};t={}",
+            report.remaining,
+            seconds_left(report)
+        );
     }
     if !policy.is_empty() {
         if let Ok(value) = HeaderValue::try_from(policy) {
@@ -114,7 +133,10 @@ fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
 
 /// A rule's further windows are policies of their own, told apart by their length: `global-3600`.
 fn policy_name(reports: &[RuleReport], index: usize, report: &RuleReport) -> String {
-    let first_of_rule = !reports.iter().take(index).any(|earlier| earlier.rule == report.rule);
+    let first_of_rule = !reports
+        .iter()
+        .take(index)
+        .any(|earlier| earlier.rule == report.rule);
     if first_of_rule {
         report.rule.name().to_owned()
     } else {
@@ -129,7 +151,12 @@ fn reset_seconds(report: &RuleReport) -> i64 {
 
 /// Rounded up, for the same reason.
 fn seconds_left(report: &RuleReport) -> u64 {
-    report.reset_after.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    report
+        .reset_after
+        .as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
 }
 
 /// The local stage's refusal: 429 `burst`, with the same headers as any other.
@@ -139,6 +166,9 @@ pub fn refuse_burst(burst: u32, retry_after: u64, now: Timestamp) -> Response {
     let headers = response.headers_mut();
     headers.insert(LIMIT, HeaderValue::from(burst));
     headers.insert(REMAINING, HeaderValue::from(0));
-    headers.insert(RESET, HeaderValue::from(now.plus(Duration::from_secs(retry_after)).as_seconds()));
+    headers.insert(
+        RESET,
+        HeaderValue::from(now.plus(Duration::from_secs(retry_after)).as_seconds()),
+    );
     response
 }

@@ -37,7 +37,9 @@ impl KeyExtractor for ByClient {
 
     fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Client, GovernorError> {
         let context = request.extensions().get::<Context>();
-        context.map(|context| context.client.clone()).ok_or(GovernorError::UnableToExtractKey)
+        context
+            .map(|context| context.client)
+            .ok_or(GovernorError::UnableToExtractKey)
     }
 }
 
@@ -56,9 +58,15 @@ impl LocalStage {
         let per_second = f64::from(burst) / 2.0;
         let mut builder = GovernorConfigBuilder::default().key_extractor(ByClient);
         // `.period()` is the time for one token; `.per_second(n)` would mean one token every n seconds.
-        let config =
-            builder.period(Duration::from_secs_f64(1.0 / per_second.max(0.5))).burst_size(burst).finish()?;
-        Some(Self { buckets: Arc::new(config), burst, clock })
+        let config = builder
+            .period(Duration::from_secs_f64(1.0 / per_second.max(0.5)))
+            .burst_size(burst)
+            .finish()?;
+        Some(Self {
+            buckets: Arc::new(config),
+            burst,
+            clock,
+        })
     }
 
     /// Forgets every client whose bucket is full. Without it the map would grow with each new client.
@@ -75,10 +83,15 @@ impl<S: Clone> Layer<S> for LocalStage {
         let (burst, clock) = (self.burst, self.clock.clone());
         let governed = Governor::new(inner.clone(), &self.buckets).error_handler(move |error| match error {
             // The crate rounds down; a client that waits as told must not come too early.
-            GovernorError::TooManyRequests { wait_time, .. } => limits::refuse_burst(burst, wait_time + 1, clock.now()),
+            GovernorError::TooManyRequests { wait_time, .. } => {
+                limits::refuse_burst(burst, wait_time + 1, clock.now())
+            }
             _ => axum::response::IntoResponse::into_response(ApiError::internal()),
         });
-        LocalService { governed, direct: inner }
+        LocalService {
+            governed,
+            direct: inner,
+        }
     }
 }
 
