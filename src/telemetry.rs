@@ -232,10 +232,10 @@ mod tests {
     #[test]
     fn libraries_are_not_heard_below_info() {
         let log = logged(Format::Text, "trace", || {
-            tracing::trace!(target: "lettre::transport", "AUTH PLAIN hunter2");
+            tracing::trace!(target: "lettre", "AUTH PLAIN hunter2");
             tracing::debug!(target: "stilett", "hunter2");
-            tracing::info!(target: "lettre::transport", "hello");
-            tracing::trace!(target: "stile::mail", "own");
+            tracing::info!(target: "lettre", "hello");
+            tracing::trace!(target: "stile::telemetry", "own");
         });
         assert!(!log.contains("hunter2"), "{log}");
         assert!(log.contains("hello") && log.contains("own"), "{log}");

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::table::table;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Effective, Level, Source, Verdict};
-use crate::mail::Mailer;
+use crate::mail::{Mailer, TransportSettings};
 use crate::rate_limit::{Limiter, Per, Rule, StoreState};
 use crate::storage::{Database, DatabaseUrl};
 
@@ -210,10 +210,7 @@ fn as_text(
 
 async fn connect(config: &Config) -> Vec<Connection> {
     let (database, redis, mail) = tokio::join!(database(config), redis(config), mail(config));
-    [Some(database), redis, Some(mail)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [Some(database), redis, mail].into_iter().flatten().collect()
 }
 
 async fn database(config: &Config) -> Connection {
@@ -270,7 +267,11 @@ async fn redis(config: &Config) -> Option<Connection> {
     }
 }
 
-async fn mail(config: &Config) -> Connection {
+/// A folder is not asked: it is made with the first mail.
+async fn mail(config: &Config) -> Option<Connection> {
+    if let TransportSettings::Folder(_) = config.mail.transport {
+        return None;
+    }
     let attempt = async {
         let mailer = Mailer::new(config.mail.clone()).map_err(|error| error.to_string())?;
         mailer.ping().await.map_err(|error| error.to_string())
@@ -279,12 +280,12 @@ async fn mail(config: &Config) -> Connection {
         Ok(()) => (true, "ready".to_owned()),
         Err(detail) => (false, detail),
     };
-    Connection {
+    Some(Connection {
         to: "mail",
         ok,
         detail,
         vital: false,
-    }
+    })
 }
 
 async fn within_patience(attempt: impl Future<Output = Result<(), String>>) -> Result<(), String> {

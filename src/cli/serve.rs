@@ -14,6 +14,9 @@ pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
     if let Err(error) = telemetry::install(&config.telemetry) {
         return super::failure(&error.to_string());
     }
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     match app::run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => super::failure(&error.to_string()),
