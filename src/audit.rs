@@ -174,12 +174,15 @@ impl<'a> Event<'a> {
 #[derive(Clone)]
 pub struct Audit(Arc<Inner>);
 
+/// What refused whom: reason and address.
+type Refusal = (Option<String>, Option<IpAddr>);
+
 struct Inner {
     clock: Clock,
     rows: mpsc::Sender<AuditRow>,
     /// Refusals by a limit, of which a flood must not become a flood of rows: one row for each rule and client
     /// in a [`FLUSH`], with their number.
-    refusals: Mutex<HashMap<(Option<String>, Option<IpAddr>), AuditRow>>,
+    refusals: Mutex<HashMap<Refusal, AuditRow>>,
     dropped: AtomicU64,
     stop: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -242,7 +245,7 @@ impl Audit {
 }
 
 impl Inner {
-    fn add_refusal(&self, key: (Option<String>, Option<IpAddr>), row: AuditRow) {
+    fn add_refusal(&self, key: Refusal, row: AuditRow) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = refusals.get_mut(&key) {
             known.occurrences += 1;
@@ -279,9 +282,9 @@ fn log(event: &Event<'_>) {
     }
     // Somebody holds a token that he should not: worth waking up for.
     if event.kind == EventKind::RefreshReuse {
-        line!(warn)
+        line!(warn);
     } else {
-        line!(info)
+        line!(info);
     }
 }
 

@@ -13,6 +13,7 @@ mod field;
 mod full_name;
 mod housekeeping;
 mod login;
+mod mail_queue;
 mod password_change;
 mod password_reset;
 mod profile;
@@ -29,18 +30,18 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Event, EventKind, Outcome};
 use crate::clock::Clock;
 use crate::credentials::{AccessTokens, Passwords, SecretKeys};
 use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
-pub use delivery::MailRequestError;
-pub use email::Email;
+pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use field::FieldError;
-pub use full_name::FullName;
+pub use full_name::{FullName, FullNameError};
 pub use login::LoginError;
+pub use mail_queue::MailRequestError;
 pub use password_reset::{ConfirmResetError, ResetPreview};
 pub use profile::UpdateProfileError;
 pub use reauthenticate::ReauthenticateError;
@@ -135,5 +136,24 @@ impl Accounts {
             settings,
             mail_queued: Notify::new(),
         }))
+    }
+}
+
+impl Caller {
+    /// An event of this caller's request.
+    fn event(&self, kind: EventKind, outcome: Outcome) -> Event<'_> {
+        Event::new(kind, outcome).in_request(self.ip, &self.request_id)
+    }
+
+    /// `User-Agent` as it may be stored: PostgreSQL takes no NUL, and nobody needs a megabyte.
+    fn printable_user_agent(&self) -> Option<String> {
+        const LONGEST: usize = 512;
+        let text = self.user_agent.as_deref()?;
+        Some(
+            text.chars()
+                .filter(|character| !character.is_control())
+                .take(LONGEST)
+                .collect(),
+        )
     }
 }

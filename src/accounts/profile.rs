@@ -1,7 +1,7 @@
 //! The profile.
 
-use super::{Accounts, FieldError, Identity, User};
-use crate::storage::StorageError;
+use super::{Accounts, FieldError, FullName, Identity, User};
+use crate::storage::{self, StorageError};
 
 /// Why a profile was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,11 @@ impl Accounts {
         identity: &Identity,
         full_name: Option<String>,
     ) -> Result<User, UpdateProfileError> {
-        todo!()
+        let full_name = FullName::of_field(full_name.as_deref())
+            .map_err(|error| UpdateProfileError::Invalid(vec![error]))?;
+        let full_name = full_name.as_ref().map(FullName::as_str);
+        let mut on = self.0.database.write().await?;
+        let account = storage::set_full_name(&mut on, identity.user.id, full_name).await?;
+        Ok(account.ok_or(UpdateProfileError::SessionOver)?.into())
     }
 }

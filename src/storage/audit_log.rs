@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 /// A row of `audit_log`.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct AuditRow {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     #[sqlx(try_from = "String")]
     pub id: Uuid,
     /// When.

@@ -23,7 +23,9 @@ pub enum MailKind {
     EmailChange,
     /// Notice: the password was changed or reset.
     PasswordChanged,
-    /// Notice to the old address: the address is being changed, or has been.
+    /// Notice to the present address: a change was asked for.
+    EmailChangeStarted,
+    /// Notice to the old address: it has been changed.
     EmailChanged,
 }
 
@@ -37,6 +39,7 @@ impl MailKind {
             Self::PasswordReset => "password_reset",
             Self::EmailChange => "email_change",
             Self::PasswordChanged => "password_changed",
+            Self::EmailChangeStarted => "email_change_started",
             Self::EmailChanged => "email_changed",
         }
     }
@@ -52,6 +55,7 @@ impl TryFrom<String> for MailKind {
             Self::PasswordReset,
             Self::EmailChange,
             Self::PasswordChanged,
+            Self::EmailChangeStarted,
             Self::EmailChanged,
         ];
         all.into_iter()
@@ -62,7 +66,7 @@ impl TryFrom<String> for MailKind {
 
 /// A mail to queue.
 pub struct NewMailJob<'a> {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     pub id: Uuid,
     /// What.
     pub kind: MailKind,
@@ -78,6 +82,8 @@ pub struct NewMailJob<'a> {
     pub full_name: Option<&'a str>,
     /// The session that asked (email change).
     pub session_id: Option<Uuid>,
+    /// The recipient's mail limit needs not be charged (any more).
+    pub is_charged: bool,
     /// Now.
     pub created_at: Timestamp,
 }
@@ -85,7 +91,7 @@ pub struct NewMailJob<'a> {
 /// A mail that this worker has taken. No `Debug`: it can hold a password hash.
 #[derive(Clone, FromRow)]
 pub struct MailJob {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     #[sqlx(try_from = "String")]
     pub id: Uuid,
     /// What.
@@ -124,8 +130,8 @@ pub async fn queue_mail_if_room(
         on,
         "INSERT INTO mail_jobs (id, kind, recipient, user_id, password_version, password_hash, full_name, session_id, \
              created_at, due_at, attempts, is_charged) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 0, FALSE \
-         WHERE (SELECT COUNT(*) FROM mail_jobs) < $10",
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 0, $10 \
+         WHERE (SELECT COUNT(*) FROM mail_jobs) < $11",
         job.id.to_string(),
         job.kind.as_str(),
         job.recipient,
@@ -135,6 +141,7 @@ pub async fn queue_mail_if_room(
         job.full_name,
         job.session_id.map(|id| id.to_string()),
         job.created_at,
+        job.is_charged,
         most,
     )?;
     Ok(queued == 1)

@@ -38,8 +38,8 @@ pub use one_time_tokens::{
 };
 pub use sessions::{
     EndReason, NewSession, Rotation, Session, SessionOfUser, add_session, end_other_sessions, end_session,
-    end_session_of_family, end_sessions_of_user, erase_grace_successors, find_live_session,
-    find_session_of_family, live_sessions, rotate_session, sweep_sessions,
+    end_session_by_id, end_session_of_family, end_sessions_of_user, erase_grace_successors,
+    find_live_session, find_session_of_family, live_sessions, rotate_session, sweep_sessions,
 };
 pub use users::{
     Account, LoginRow, NewUser, PasswordChange, Registration, UserRole, add_user, change_email,

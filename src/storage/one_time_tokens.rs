@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::database::{Connection, Transaction, execute, fetch_optional};
 use super::error::StorageError;
 use super::mail_jobs::MailJob;
-use super::users::Account;
+use super::users::{Account, Registration};
 use crate::clock::Timestamp;
 
 /// What a mailed link is for.
@@ -94,6 +94,8 @@ pub struct NewOneTimeToken<'a> {
     pub purpose: TokenPurpose,
     /// Void once the account's is another.
     pub password_version: i64,
+    /// What the account becomes when the link is used (verify).
+    pub registration: Option<Registration<'a>>,
     /// Now.
     pub created_at: Timestamp,
     /// End of its life if the handing over is never noted.
@@ -109,8 +111,8 @@ macro_rules! token_columns {
     };
 }
 
-/// Stores a token for the job that is about to mail it, with the job's recipient, registration and session;
-/// `false` if the job is not this worker's any more.
+/// Stores a token for the job that is about to mail it, with the job's recipient and session; `false` if the
+/// job is not this worker's any more.
 pub async fn add_token_of_job(
     on: &mut Connection,
     token: &NewOneTimeToken<'_>,
@@ -120,12 +122,20 @@ pub async fn add_token_of_job(
         on,
         "INSERT INTO one_time_tokens (token_hash, user_id, purpose, email, job_id, password_version, password_hash, \
              full_name, session_id, created_at, expires_at) \
-         SELECT $1, $2, $3, recipient, id, $4, password_hash, full_name, session_id, $5, $6 \
-         FROM mail_jobs WHERE id = $7 AND attempts = $8",
+         SELECT $1, $2, $3, recipient, id, $4, $5, $6, session_id, $7, $8 \
+         FROM mail_jobs WHERE id = $9 AND attempts = $10",
         token.token_hash,
         token.user_id.to_string(),
         token.purpose.as_str(),
         token.password_version,
+        token
+            .registration
+            .as_ref()
+            .map(|registration| registration.password_hash),
+        token
+            .registration
+            .as_ref()
+            .and_then(|registration| registration.full_name),
         token.created_at,
         token.expires_at,
         job.id.to_string(),

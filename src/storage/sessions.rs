@@ -52,7 +52,7 @@ impl EndReason {
 /// A row of `sessions`. No `Debug`: it holds hashes.
 #[derive(Clone, FromRow)]
 pub struct Session {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     #[sqlx(rename = "session_id", try_from = "String")]
     pub id: Uuid,
     /// Whose.
@@ -100,7 +100,7 @@ pub struct SessionOfUser {
 
 /// A session to open.
 pub struct NewSession<'a> {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     pub id: Uuid,
     /// Whose.
     pub user_id: Uuid,
@@ -295,6 +295,25 @@ pub async fn end_session_of_family(
         reason.as_str(),
     )?;
     Ok(ended.map(|ended| (ended.id, ended.user_id)))
+}
+
+/// Ends a session by its id alone; its user if it was live.
+pub async fn end_session_by_id(
+    on: &mut Connection,
+    session_id: Uuid,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<Option<Uuid>, StorageError> {
+    let ended = fetch_optional!(
+        Ended,
+        on,
+        "UPDATE sessions SET ended_at = $2, end_reason = $3, successor_sealed = NULL \
+         WHERE id = $1 AND ended_at IS NULL AND live_until > $2 RETURNING id, user_id",
+        session_id.to_string(),
+        now,
+        reason.as_str(),
+    )?;
+    Ok(ended.map(|ended| ended.user_id))
 }
 
 /// Ends all live sessions of a user but `keep`; how many they were.

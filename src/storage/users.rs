@@ -42,7 +42,7 @@ impl TryFrom<String> for UserRole {
 /// A row of `users`. No `Debug`: it holds a password hash.
 #[derive(Clone, FromRow)]
 pub struct Account {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     #[sqlx(try_from = "String")]
     pub id: Uuid,
     /// Canonical address; unique.
@@ -70,7 +70,7 @@ pub struct Account {
 
 /// An account to make.
 pub struct NewUser<'a> {
-    /// UUIDv7.
+    /// A `UUIDv7`.
     pub id: Uuid,
     /// Canonical address.
     pub email: &'a str,

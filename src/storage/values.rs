@@ -7,7 +7,7 @@ use uuid::{NoContext, Uuid};
 
 use crate::clock::Timestamp;
 
-/// A new UUIDv7 of the moment `now`: ids sort by when they were made.
+/// A new `UUIDv7` of the moment `now`: ids sort by when they were made.
 #[must_use]
 pub fn new_id(now: Timestamp) -> Uuid {
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);

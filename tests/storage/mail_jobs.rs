@@ -16,6 +16,7 @@ pub fn new_job(kind: MailKind, recipient: &str) -> NewMailJob<'_> {
         password_hash: None,
         full_name: None,
         session_id: None,
+        is_charged: false,
         created_at: at(0),
     }
 }

@@ -1,6 +1,6 @@
 //! `one_time_tokens`
 
-use stile::storage::{self as s, Database, MailJob, MailKind, NewOneTimeToken, TokenPurpose};
+use stile::storage::{self as s, Database, MailJob, MailKind, NewOneTimeToken, Registration, TokenPurpose};
 use uuid::Uuid;
 
 use crate::engines::{add_user, at, on_both_engines, race};
@@ -9,8 +9,6 @@ use crate::mail_jobs::new_job;
 async fn take_job(db: &Database, email: &str) -> MailJob {
     let mut job = new_job(MailKind::PasswordReset, email);
     let session = s::new_id(at(0));
-    job.password_hash = Some("hash-9");
-    job.full_name = Some("Ada");
     job.session_id = Some(session);
     s::queue_mail(&mut db.write().await.unwrap(), &job).await.unwrap();
     s::claim_mail(&mut db.write().await.unwrap(), at(0), at(60))
@@ -25,6 +23,10 @@ async fn add_token(db: &Database, hash: &str, user_id: Uuid, purpose: TokenPurpo
         user_id,
         purpose,
         password_version: 1,
+        registration: Some(Registration {
+            password_hash: "hash-9",
+            full_name: Some("Ada"),
+        }),
         created_at: at(0),
         expires_at: at(100),
     };

@@ -74,6 +74,7 @@ pub async fn user_with_everything(db: &Database, email: &str) -> Uuid {
         user_id: id,
         purpose: TokenPurpose::Verify,
         password_version: 1,
+        registration: None,
         created_at: at(0),
         expires_at: at(100),
     };
@@ -211,6 +212,17 @@ on_both_engines! {
         assert_eq!(list, [third]);
         assert_eq!(s::end_sessions_of_user(&mut on, ada, EndReason::PasswordReset, at(3)).await.unwrap(), 1);
         assert_eq!(s::live_sessions(&mut on, bob, at(3)).await.unwrap().len(), 1);
+    }
+}
+
+on_both_engines! {
+    /// OUT-01
+    async fn a_session_is_ended_by_its_id_once(db) {
+        let user = add_user(&db, "ada@example.com").await;
+        let id = add_session(&db, user, "family", 0).await;
+        let mut on = db.write().await.unwrap();
+        assert_eq!(s::end_session_by_id(&mut on, id, EndReason::Logout, at(3)).await.unwrap(), Some(user));
+        assert_eq!(s::end_session_by_id(&mut on, id, EndReason::Logout, at(3)).await.unwrap(), None);
     }
 }
 
