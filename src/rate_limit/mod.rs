@@ -3,12 +3,16 @@
 //! Ask with [`Limiter::take`]; everything else serves that one question. This room knows no HTTP, no account and no
 //! environment. A new limit: a variant in `rule.rs`. A new store: a file in `store/`.
 
+mod breaker;
 mod decision;
 mod fleet;
 mod key;
 mod limit;
 mod limiter;
+mod patience;
 mod plan;
+mod recovery;
+mod remote;
 mod rule;
 pub mod store;
 

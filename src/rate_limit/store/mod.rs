@@ -6,6 +6,7 @@
 mod exact;
 mod fixed;
 pub mod memory;
+pub mod redis;
 
 use super::key::CounterKey;
 
