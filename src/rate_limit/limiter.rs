@@ -198,7 +198,7 @@ impl Inner {
         let elapsed_us = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
         Moment {
             elapsed_us,
-            unix_ms: self.clock.now().as_millis(),
+            unix_us: self.clock.now().as_millis().saturating_mul(1000),
         }
     }
 }
@@ -219,7 +219,7 @@ async fn sweep(memory: Arc<MemoryStore>, clock: Clock) {
             memory.sweep(
                 Moment {
                     elapsed_us,
-                    unix_ms: 0,
+                    unix_us: 0,
                 },
                 shard,
             );

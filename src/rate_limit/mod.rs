@@ -20,6 +20,7 @@ pub use decision::{Decision, Outcome, Receipt, RuleReport};
 pub use key::{Charge, Client, CounterKey, Subject};
 pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{Limiter, StartError, StoreState};
+pub use plan::Plan;
 pub use rule::{Per, Rule, Rules};
 
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -17,7 +17,7 @@ use super::fleet::Fleet;
 use super::key::CounterKey;
 use super::store::memory::{MemoryStore, Prepared};
 use super::store::redis::{Failure, LATE, Link, RedisStore, TakeReply};
-use super::store::{Answer, Ask, Count, Moment, Standing, Taken};
+use super::store::{Answer, Ask, Count, Moment, Standing, Taken, rounded_up_ms};
 use super::{RedisSettings, Settings, StartError, patience};
 use crate::clock::Clock;
 
@@ -109,11 +109,11 @@ impl Remote {
     /// The present moment; in Redis's time, once that is known.
     pub fn now(&self) -> Moment {
         let elapsed_us = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let unix_ms = match self.offset_us.load(Ordering::Relaxed) {
-            i64::MIN => self.clock.now().as_millis(),
-            offset => offset.saturating_add_unsigned(elapsed_us).div_euclid(1000),
+        let unix_us = match self.offset_us.load(Ordering::Relaxed) {
+            i64::MIN => self.clock.now().as_millis().saturating_mul(1000),
+            offset => offset.saturating_add_unsigned(elapsed_us),
         };
-        Moment { elapsed_us, unix_ms }
+        Moment { elapsed_us, unix_us }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -122,9 +122,7 @@ impl Remote {
 
     pub(super) fn offset_us(&self) -> i64 {
         let now = self.now();
-        now.unix_ms
-            .saturating_mul(1000)
-            .saturating_sub_unsigned(now.elapsed_us)
+        now.unix_us.saturating_sub_unsigned(now.elapsed_us)
     }
 
     pub(super) fn learn_time(&self, redis_us: i64) {
@@ -482,10 +480,12 @@ fn taken(ask: &Ask, resets_at: i64) -> Taken {
 
 fn counted(ask: &Ask, (count, ends): (u32, i64), reply: &TakeReply) -> Count {
     let redis_ms = reply.redis_us / 1000;
-    let resets_at = if ends == 0 {
-        redis_ms.saturating_add_unsigned(ask.period_ms)
-    } else {
-        ends
+    let resets_at = match ends {
+        0 if ask.key.is_exact() => {
+            rounded_up_ms(reply.redis_us.saturating_add_unsigned(ask.period_ms * 1000))
+        }
+        0 => redis_ms.saturating_add_unsigned(ask.period_ms),
+        ends => ends,
     };
     let before = if reply.admitted {
         count.saturating_sub(ask.cost)

@@ -10,5 +10,6 @@
 #[path = "../support/redis.rs"]
 mod redis_server;
 
+mod differential;
 mod stand;
 mod suite;
