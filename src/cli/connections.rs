@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::mail::{Mailer, TransportSettings};
-use crate::rate_limit::{Limiter, StoreState};
+use crate::rate_limit::store::redis::RedisStore;
 use crate::storage::{Database, DatabaseUrl};
 
 /// No answer within this time is the answer.
@@ -59,35 +58,25 @@ async fn database(config: &Config) -> Connection {
     }
 }
 
-/// Only the limiter speaks to Redis, so a limiter is started and watched.
+/// Runs the limiter's own script: a PING would praise a read-only replica.
 async fn redis(config: &Config) -> Option<Connection> {
-    if !config.rate_limit.enabled {
-        return None;
-    }
-    let patience = config.rate_limit.redis.as_ref()?.connect_timeout + Duration::from_secs(1);
-    let of = |ok, detail: String| {
-        Some(Connection {
-            to: "redis",
-            ok,
-            detail,
-            vital: false,
-        })
+    let limits = &config.rate_limit;
+    let settings = limits.redis.as_ref().filter(|_| limits.enabled)?;
+    let attempt = async {
+        let store = RedisStore::new(settings, &limits.key_prefix, 0).map_err(|error| error.to_string())?;
+        let link = store.connect().await.map_err(|failure| failure.to_string())?;
+        link.probe().await.map_err(|failure| failure.to_string())
     };
-    let limiter = match Limiter::start(config.rate_limit.clone(), Clock::system()) {
-        Ok(limiter) => limiter,
-        Err(error) => return of(false, error.to_string()),
+    let (ok, detail) = match within_patience(Box::pin(attempt)).await {
+        Ok(_) => (true, "connected".to_owned()),
+        Err(detail) => (false, format!("{detail}; limits would go on in memory")),
     };
-    let found = async {
-        while limiter.state() != StoreState::Redis {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let found = tokio::time::timeout(patience, found).await;
-    limiter.shutdown().await;
-    match found {
-        Ok(()) => of(true, "connected".to_owned()),
-        Err(_) => of(false, "not reached; limits would go on in memory".to_owned()),
-    }
+    Some(Connection {
+        to: "redis",
+        ok,
+        detail,
+        vital: false,
+    })
 }
 
 /// A folder is not asked: it is made with the first mail.
@@ -111,7 +100,7 @@ async fn mail(config: &Config) -> Option<Connection> {
     })
 }
 
-async fn within_patience(attempt: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+async fn within_patience<T>(attempt: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     tokio::time::timeout(PATIENCE, attempt)
         .await
         .unwrap_or_else(|_| Err("no answer".to_owned()))

@@ -8,8 +8,29 @@
     reason = "this is a test: the lints' own exception covers test functions, not what they call"
 )]
 
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "shared with tests that use more of it"
+)]
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/process.rs"]
 mod process;
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "shared with tests that use more of it"
+)]
+#[path = "../support/redis.rs"]
+mod redis;
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "shared with tests that use more of it"
+)]
+#[path = "../support/smtp.rs"]
+mod smtp;
 
 mod check;
 mod commands;
