@@ -17,18 +17,8 @@
 mod postgres;
 #[path = "../support/process.rs"]
 mod process;
-#[allow(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "shared with tests that use more of it"
-)]
 #[path = "../support/redis.rs"]
 mod redis;
-#[allow(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "shared with tests that use more of it"
-)]
 #[path = "../support/smtp.rs"]
 mod smtp;
 
