@@ -11,5 +11,7 @@
 mod redis_server;
 
 mod differential;
+mod keys;
+mod properties;
 mod stand;
 mod suite;
