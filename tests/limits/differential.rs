@@ -20,7 +20,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -35,7 +38,14 @@ fn asks(dice: &mut Dice, next_id: &mut u64) -> Vec<Ask> {
         (Rule::VerifyEmail, "2/second;mode=shadow"),
         (Rule::ResetConfirm, "2/second;mode=shadow;strategy=exact"),
     ]);
-    let all = [Rule::Login, Rule::Refresh, Rule::Global, Rule::ResetVerify, Rule::VerifyEmail, Rule::ResetConfirm];
+    let all = [
+        Rule::Login,
+        Rule::Refresh,
+        Rule::Global,
+        Rule::ResetVerify,
+        Rule::VerifyEmail,
+        Rule::ResetConfirm,
+    ];
     let address = format!("10.0.0.{}", dice.below(3));
     let mut charges: Vec<Charge> = Vec::new();
     for rule in all {
@@ -50,7 +60,11 @@ fn asks(dice: &mut Dice, next_id: &mut u64) -> Vec<Ask> {
     .asks;
     for ask in &mut asks {
         // Of the same length at each take, or the two would rightly differ in what a running window keeps.
-        ask.period_ms = if ask.period_ms == 60_000 { 17 } else { u64::from(ask.limit) + 2 };
+        ask.period_ms = if ask.period_ms == 60_000 {
+            17
+        } else {
+            u64::from(ask.limit) + 2
+        };
     }
     asks
 }
@@ -58,7 +72,11 @@ fn asks(dice: &mut Dice, next_id: &mut u64) -> Vec<Ask> {
 #[tokio::test]
 async fn memory_and_the_script_decide_alike() {
     let redis = RedisServer::start().await;
-    let link = RedisStore::new(&redis_settings(&redis.url()), "d", 7).unwrap().connect().await.unwrap();
+    let link = RedisStore::new(&redis_settings(&redis.url()), "d", 7)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let memory = MemoryStore::new(1_000_000.try_into().unwrap());
     let seed = u64::from(std::process::id());
     let mut dice = Dice(seed);
@@ -82,12 +100,17 @@ async fn memory_and_the_script_decide_alike() {
         let reply = link.take(&asks.iter().collect::<Vec<_>>(), &[]).await.unwrap();
         // Whole milliseconds, so that both cut moments into milliseconds at the same places.
         let base = *base.get_or_insert(reply.redis_us / 1000 * 1000);
-        let now = Moment { elapsed_us: u64::try_from(reply.redis_us - base).unwrap(), unix_us: reply.redis_us };
+        let now = Moment {
+            elapsed_us: u64::try_from(reply.redis_us - base).unwrap(),
+            unix_us: reply.redis_us,
+        };
         let answer = memory.take(now, &asks, &|_, limit| limit, Standing::Sole);
 
         let context = || format!("seed {seed}, check {check}\n{asks:#?}\n{reply:?}\n{answer:?}");
         assert_eq!(reply.admitted, answer.admitted, "{}", context());
-        *seen.entry(if answer.admitted { "admitted" } else { "refused" }).or_default() += 1;
+        *seen
+            .entry(if answer.admitted { "admitted" } else { "refused" })
+            .or_default() += 1;
         for ((ask, (count, ends)), memory) in asks.iter().zip(&reply.counts).zip(&answer.counts) {
             assert_eq!(*count, memory.count, "{}", context());
             if *ends == 0 {
@@ -100,7 +123,12 @@ async fn memory_and_the_script_decide_alike() {
             }
             // A refund does not outlive its window; one that ends in the same moment may be cut either way.
             if answer.admitted && !ask.shadow {
-                receipts.push(Taken { key: ask.key.clone(), cost: ask.cost, id: ask.id, resets_at: *ends });
+                receipts.push(Taken {
+                    key: ask.key.clone(),
+                    cost: ask.cost,
+                    id: ask.id,
+                    resets_at: *ends,
+                });
             }
         }
         receipts.retain(|taken| taken.key.is_exact() || taken.resets_at > reply.redis_us / 1000);
@@ -108,16 +136,27 @@ async fn memory_and_the_script_decide_alike() {
     }
     for what in ["admitted", "refused", "unopened", "opened"] {
         let times = seen.get(what).copied().unwrap_or(0);
-        assert!(times > CHECKS / 50, "the dice have to reach every kind of answer: {seen:?}");
+        assert!(
+            times > CHECKS / 50,
+            "the dice have to reach every kind of answer: {seen:?}"
+        );
     }
 }
 
 /// A refund has no moment of its own in its answer, so one that may fall upon an edge is not made.
-async fn refund_on_both(link: &stile::rate_limit::store::redis::Link, memory: &MemoryStore, base: i64, taken: &Taken) {
+async fn refund_on_both(
+    link: &stile::rate_limit::store::redis::Link,
+    memory: &MemoryStore,
+    base: i64,
+    taken: &Taken,
+) {
     let given = link.refund(taken).await.unwrap();
     if given {
         let redis_us = taken.resets_at * 1000 - 1000;
-        let now = Moment { elapsed_us: u64::try_from(redis_us - base).unwrap_or(0), unix_us: redis_us };
+        let now = Moment {
+            elapsed_us: u64::try_from(redis_us - base).unwrap_or(0),
+            unix_us: redis_us,
+        };
         memory.refund(now, taken, false);
     }
 }

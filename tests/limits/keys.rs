@@ -44,7 +44,12 @@ async fn counters_are_plain_integers_with_a_ttl_under_the_keys_of_the_contract()
         let ttl = millis(&redis, "TTL", key).await;
         assert!((seconds - 5..=seconds).contains(&ttl), "{key}: {ttl}");
     }
-    assert_eq!(redis.command(&["ZCARD", "rate_limit:refresh:ip:127.0.0.1:exact"]).await, "3");
+    assert_eq!(
+        redis
+            .command(&["ZCARD", "rate_limit:refresh:ip:127.0.0.1:exact"])
+            .await,
+        "3"
+    );
     for key in redis.command(&["KEYS", "*"]).await.lines() {
         assert!(millis(&redis, "PTTL", key).await > 0, "{key} has no TTL");
     }
@@ -60,18 +65,35 @@ async fn the_reset_that_is_told_is_the_one_in_redis() {
         resets.push(limiter.take(&charges).await.reports[0].resets_at.as_millis());
     }
     resets.dedup();
-    assert_eq!(resets, [millis(&redis, "PEXPIRETIME", "rate_limit:login:ip:127.0.0.1").await]);
+    assert_eq!(
+        resets,
+        [millis(&redis, "PEXPIRETIME", "rate_limit:login:ip:127.0.0.1").await]
+    );
 }
 
 /// All rules of one take are one call; a client who is known to be over costs none.
 #[tokio::test]
 async fn a_take_is_one_round_trip_and_a_known_refusal_none() {
     let redis = RedisServer::start().await;
-    let limiter = limiter_on(&redis, &[(Rule::Login, "5/minute;7/hour"), (Rule::Global, "60/minute")]).await;
+    let limiter = limiter_on(
+        &redis,
+        &[(Rule::Login, "5/minute;7/hour"), (Rule::Global, "60/minute")],
+    )
+    .await;
     let calls = async || -> u64 {
         let stats = redis.command(&["INFO", "commandstats"]).await;
-        let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap_or("calls=0,");
-        line.split("calls=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()
+        let line = stats
+            .lines()
+            .find(|line| line.starts_with("cmdstat_evalsha:"))
+            .unwrap_or("calls=0,");
+        line.split("calls=")
+            .nth(1)
+            .unwrap()
+            .split(',')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     // The process says that it is alive once a second by a script, too.
     let before = calls().await;
@@ -88,10 +110,18 @@ async fn a_take_is_one_round_trip_and_a_known_refusal_none() {
 #[tokio::test]
 async fn a_counter_without_a_ttl_is_healed_at_its_next_use() {
     let redis = RedisServer::start().await;
-    let limiter = limiter_on(&redis, &[(Rule::Login, "2/second"), (Rule::Refresh, "2/second;strategy=exact")]).await;
-    for (rule, key) in
-        [(Rule::Login, "rate_limit:login:ip:10.0.0.1"), (Rule::Refresh, "rate_limit:refresh:ip:10.0.0.1:exact")]
-    {
+    let limiter = limiter_on(
+        &redis,
+        &[
+            (Rule::Login, "2/second"),
+            (Rule::Refresh, "2/second;strategy=exact"),
+        ],
+    )
+    .await;
+    for (rule, key) in [
+        (Rule::Login, "rate_limit:login:ip:10.0.0.1"),
+        (Rule::Refresh, "rate_limit:refresh:ip:10.0.0.1:exact"),
+    ] {
         let charges = [charge(rule, "10.0.0.1")];
         assert_eq!(admitted(&limiter, &charges, 1).await, 1);
         redis.command(&["PERSIST", key]).await;
@@ -107,11 +137,26 @@ async fn a_counter_without_a_ttl_is_healed_at_its_next_use() {
 #[tokio::test]
 async fn a_key_of_another_kind_fails_that_call_alone_and_is_counted_in_memory() {
     let redis = RedisServer::start().await;
-    let limiter = limiter_on(&redis, &[(Rule::Login, "3/minute"), (Rule::Refresh, "3/minute;strategy=exact")]).await;
-    redis.command(&["SET", "rate_limit:login:ip:10.0.0.1", "text", "EX", "60"]).await;
-    redis.command(&["RPUSH", "rate_limit:login:ip:10.0.0.2", "a", "b"]).await;
-    redis.command(&["SET", "rate_limit:refresh:ip:10.0.0.1:exact", "1"]).await;
-    redis.command(&["SET", "rate_limit:login:ip:10.0.0.4", "1.5", "EX", "60"]).await;
+    let limiter = limiter_on(
+        &redis,
+        &[
+            (Rule::Login, "3/minute"),
+            (Rule::Refresh, "3/minute;strategy=exact"),
+        ],
+    )
+    .await;
+    redis
+        .command(&["SET", "rate_limit:login:ip:10.0.0.1", "text", "EX", "60"])
+        .await;
+    redis
+        .command(&["RPUSH", "rate_limit:login:ip:10.0.0.2", "a", "b"])
+        .await;
+    redis
+        .command(&["SET", "rate_limit:refresh:ip:10.0.0.1:exact", "1"])
+        .await;
+    redis
+        .command(&["SET", "rate_limit:login:ip:10.0.0.4", "1.5", "EX", "60"])
+        .await;
     for charges in [
         [charge(Rule::Login, "10.0.0.1")],
         [charge(Rule::Login, "10.0.0.2")],
@@ -119,10 +164,21 @@ async fn a_key_of_another_kind_fails_that_call_alone_and_is_counted_in_memory() 
         [charge(Rule::Login, "10.0.0.4")],
     ] {
         assert_eq!(admitted(&limiter, &charges, 10).await, 3, "{charges:?}");
-        assert_eq!(limiter.state(), stile::rate_limit::StoreState::Redis, "the server is well");
+        assert_eq!(
+            limiter.state(),
+            stile::rate_limit::StoreState::Redis,
+            "the server is well"
+        );
     }
-    assert_eq!(redis.command(&["GET", "rate_limit:login:ip:10.0.0.1"]).await, "text", "nothing is overwritten");
-    assert_eq!(admitted(&limiter, &[charge(Rule::Login, "10.0.0.3")], 10).await, 3);
+    assert_eq!(
+        redis.command(&["GET", "rate_limit:login:ip:10.0.0.1"]).await,
+        "text",
+        "nothing is overwritten"
+    );
+    assert_eq!(
+        admitted(&limiter, &[charge(Rule::Login, "10.0.0.3")], 10).await,
+        3
+    );
 }
 
 /// A foreign `DECR` may leave less than nothing.
@@ -130,8 +186,13 @@ async fn a_key_of_another_kind_fails_that_call_alone_and_is_counted_in_memory() 
 async fn a_negative_count_is_taken_for_zero() {
     let redis = RedisServer::start().await;
     let limiter = limiter_on(&redis, &[(Rule::Login, "3/minute")]).await;
-    redis.command(&["SET", "rate_limit:login:ip:10.0.0.1", "-100", "EX", "60"]).await;
-    assert_eq!(admitted(&limiter, &[charge(Rule::Login, "10.0.0.1")], 10).await, 3);
+    redis
+        .command(&["SET", "rate_limit:login:ip:10.0.0.1", "-100", "EX", "60"])
+        .await;
+    assert_eq!(
+        admitted(&limiter, &[charge(Rule::Login, "10.0.0.1")], 10).await,
+        3
+    );
 }
 
 /// 10, 11, and "changing a limit keeps the count".
@@ -146,12 +207,20 @@ async fn a_restarted_process_goes_on_from_the_count_and_keeps_the_running_window
     drop(limiter);
 
     // The very first request after the start has to see the count.
-    let limiter = Limiter::start(settings_at(&redis.url(), &[(Rule::Login, "5/hour")]), Clock::system()).unwrap();
+    let limiter = Limiter::start(
+        settings_at(&redis.url(), &[(Rule::Login, "5/hour")]),
+        Clock::system(),
+    )
+    .unwrap();
     let refused = limiter.take(&charges).await;
     assert!(!refused.is_admitted());
     assert_eq!(refused.reports[0].resets_at, end);
 
-    let limiter = Limiter::start(settings_at(&redis.url(), &[(Rule::Login, "7/hour")]), Clock::system()).unwrap();
+    let limiter = Limiter::start(
+        settings_at(&redis.url(), &[(Rule::Login, "7/hour")]),
+        Clock::system(),
+    )
+    .unwrap();
     let decision = limiter.take(&charges).await;
     assert_eq!(remaining(&decision), [1]);
     assert_eq!(decision.reports[0].resets_at, end);
@@ -159,15 +228,24 @@ async fn a_restarted_process_goes_on_from_the_count_and_keeps_the_running_window
     tokio::time::sleep(decision.reports[0].reset_after + Duration::from_millis(5)).await;
     let decision = limiter.take(&charges).await;
     assert_eq!(remaining(&decision), [6]);
-    assert!(decision.reports[0].reset_after > Duration::from_mins(59), "the next window has the new length");
+    assert!(
+        decision.reports[0].reset_after > Duration::from_mins(59),
+        "the next window has the new length"
+    );
 }
 
 /// 9: two processes on one Redis.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_on_one_redis_admit_exactly_the_limit_together() {
     let redis = RedisServer::start().await;
-    let limits = [(Rule::Login, "100/minute"), (Rule::Refresh, "100/minute;strategy=exact")];
-    let limiters = [limiter_on(&redis, &limits).await, limiter_on(&redis, &limits).await];
+    let limits = [
+        (Rule::Login, "100/minute"),
+        (Rule::Refresh, "100/minute;strategy=exact"),
+    ];
+    let limiters = [
+        limiter_on(&redis, &limits).await,
+        limiter_on(&redis, &limits).await,
+    ];
     for rule in [Rule::Login, Rule::Refresh] {
         for round in 0..10 {
             let tasks = (0..8).map(|task| {
@@ -222,25 +300,45 @@ async fn a_refund_makes_no_key_and_goes_to_no_other_window() {
 async fn a_cleared_counter_is_free_in_every_process() {
     let redis = RedisServer::start().await;
     let limits = [(Rule::LoginAccount, "2/minute")];
-    let (one, other) = (limiter_on(&redis, &limits).await, limiter_on(&redis, &limits).await);
+    let (one, other) = (
+        limiter_on(&redis, &limits).await,
+        limiter_on(&redis, &limits).await,
+    );
     let charges = [Charge::account(Rule::LoginAccount, "ab12".to_owned())];
-    assert_eq!(admitted(&one, &charges, 3).await + admitted(&other, &charges, 3).await, 2);
+    assert_eq!(
+        admitted(&one, &charges, 3).await + admitted(&other, &charges, 3).await,
+        2
+    );
     one.clear(&charges).await;
-    assert_eq!(redis.command(&["GET", "rate_limit:login:account:ab12"]).await, "0");
+    assert_eq!(
+        redis.command(&["GET", "rate_limit:login:account:ab12"]).await,
+        "0"
+    );
     assert!(millis(&redis, "TTL", "rate_limit:login:account:ab12").await > 50);
     assert_eq!(admitted(&one, &charges, 1).await, 1);
     eventually(|| async { other.take(&charges).await.is_admitted() }).await;
-    assert_eq!(admitted(&one, &charges, 3).await + admitted(&other, &charges, 3).await, 0);
+    assert_eq!(
+        admitted(&one, &charges, 3).await + admitted(&other, &charges, 3).await,
+        0
+    );
 }
 
 /// A shadow rule counts beyond its limit, and its set does not grow for ever.
 #[tokio::test]
 async fn a_shadow_rule_shows_in_redis_how_far_over_it_is() {
     let redis = RedisServer::start().await;
-    let limits = [(Rule::Login, "2/minute;mode=shadow"), (Rule::Refresh, "2/minute;mode=shadow;strategy=exact")];
+    let limits = [
+        (Rule::Login, "2/minute;mode=shadow"),
+        (Rule::Refresh, "2/minute;mode=shadow;strategy=exact"),
+    ];
     let limiter = limiter_on(&redis, &limits).await;
     let charges = [charge(Rule::Login, "10.0.0.1"), charge(Rule::Refresh, "10.0.0.1")];
     assert_eq!(admitted(&limiter, &charges, 7).await, 7);
     assert_eq!(redis.command(&["GET", "rate_limit:login:ip:10.0.0.1"]).await, "7");
-    assert_eq!(redis.command(&["ZCARD", "rate_limit:refresh:ip:10.0.0.1:exact"]).await, "7");
+    assert_eq!(
+        redis
+            .command(&["ZCARD", "rate_limit:refresh:ip:10.0.0.1:exact"])
+            .await,
+        "7"
+    );
 }

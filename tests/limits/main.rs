@@ -12,6 +12,8 @@ mod redis_server;
 
 mod differential;
 mod keys;
+mod outage;
 mod properties;
+mod proxy;
 mod stand;
 mod suite;

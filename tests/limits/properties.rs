@@ -12,7 +12,10 @@ const PERIOD_MS: u64 = 2_000;
 
 /// Moments (in milliseconds) at which requests were admitted, of those at which they were made.
 fn admitted_at(limit: &str, gaps_ms: &[u64]) -> Vec<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
         let limiter = Limiter::start(settings(&[(Rule::Login, limit)]), clock.clone()).unwrap();
@@ -21,7 +24,11 @@ fn admitted_at(limit: &str, gaps_ms: &[u64]) -> Vec<u64> {
         for gap in gaps_ms {
             clock.advance(Duration::from_millis(*gap));
             now += gap;
-            if limiter.take(&[charge(Rule::Login, "10.0.0.1")]).await.is_admitted() {
+            if limiter
+                .take(&[charge(Rule::Login, "10.0.0.1")])
+                .await
+                .is_admitted()
+            {
                 admitted.push(now);
             }
         }
@@ -31,7 +38,12 @@ fn admitted_at(limit: &str, gaps_ms: &[u64]) -> Vec<u64> {
 
 /// The most of `moments` in any span `[t, t + PERIOD)`.
 fn most_in_a_period(moments: &[u64]) -> usize {
-    let in_span = |start: &u64| moments.iter().filter(|at| (*start..start + PERIOD_MS).contains(at)).count();
+    let in_span = |start: &u64| {
+        moments
+            .iter()
+            .filter(|at| (*start..start + PERIOD_MS).contains(at))
+            .count()
+    };
     moments.iter().map(in_span).max().unwrap_or(0)
 }
 
@@ -77,7 +89,10 @@ fn fixed_reaches_its_bound() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_keeps_the_bounds_in_real_time() {
     let redis = crate::redis_server::RedisServer::start().await;
-    let limits = [(Rule::Login, "20/second"), (Rule::Refresh, "20/second;strategy=exact")];
+    let limits = [
+        (Rule::Login, "20/second"),
+        (Rule::Refresh, "20/second;strategy=exact"),
+    ];
     let limiter = crate::stand::limiter_on(&redis, &limits).await;
     for (rule, bound) in [(Rule::Login, 39), (Rule::Refresh, 20)] {
         let clock = Clock::system();
@@ -91,10 +106,17 @@ async fn redis_keeps_the_bounds_in_real_time() {
         }
         // Surely within a second: from before the first was asked until after the last was answered.
         for (place, (start, _)) in admitted.iter().enumerate() {
-            let inside = admitted[place..].iter().filter(|(_, end)| *end < *start + Duration::from_secs(1)).count();
+            let inside = admitted[place..]
+                .iter()
+                .filter(|(_, end)| *end < *start + Duration::from_secs(1))
+                .count();
             assert!(inside <= bound, "{rule:?}: {inside} in a second");
         }
-        assert!(admitted.len() >= 60, "{rule:?}: {} in three and a half seconds", admitted.len());
+        assert!(
+            admitted.len() >= 60,
+            "{rule:?}: {} in three and a half seconds",
+            admitted.len()
+        );
     }
 }
 
@@ -103,7 +125,10 @@ async fn redis_keeps_the_bounds_in_real_time() {
 async fn a_wall_clock_that_jumps_moves_no_window_in_memory() {
     for jump in [-3_600_000, 3_600_000] {
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
-        let limits = [(Rule::Login, "2/minute"), (Rule::Refresh, "2/minute;strategy=exact")];
+        let limits = [
+            (Rule::Login, "2/minute"),
+            (Rule::Refresh, "2/minute;strategy=exact"),
+        ];
         let limiter = Limiter::start(settings(&limits), clock.clone()).unwrap();
         for rule in [Rule::Login, Rule::Refresh] {
             let charges = [charge(rule, "10.0.0.1")];
@@ -128,7 +153,10 @@ async fn a_limiter_that_is_off_admits_everything_and_reports_nothing() {
     settings.enabled = false;
     let limiter = Limiter::start(settings, Clock::system()).unwrap();
     assert_eq!(limiter.state(), StoreState::Off);
-    let charges = [charge(Rule::Login, "10.0.0.1"), charge(Rule::Registration, "10.0.0.1")];
+    let charges = [
+        charge(Rule::Login, "10.0.0.1"),
+        charge(Rule::Registration, "10.0.0.1"),
+    ];
     assert_eq!(admitted(&limiter, &charges, 50).await, 50);
     assert!(limiter.take(&charges).await.reports.is_empty());
 }
