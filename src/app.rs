@@ -1,1 +1,310 @@
-//! The whole program as a value: built once from [`crate::config::Config`], served, drained.
+//! The whole program as a value: built once from [`Config`], served, drained.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Accounts;
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::credentials::{AccessTokens, Passwords, PoolSettings};
+use crate::http::{self, LocalStage};
+use crate::mail::{self, Mailer};
+use crate::rate_limit::{self, Limiter};
+use crate::storage::{self, ConnectError, Database, MigrateError};
+
+/// Connections that the kernel holds for us until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// File descriptors kept for the database, Redis, mail and files.
+const RESERVED_DESCRIPTORS: u64 = 96;
+
+/// Most connections served at once, however many descriptors there are.
+const MOST_CONNECTIONS: u64 = 65_536;
+
+/// The pauses between the tries to reach a database that is not there yet at start.
+const CONNECT_PAUSES: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// Why the program could not start or went down.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The database cannot be reached or migrated.
+    #[error(transparent)]
+    Database(#[from] ConnectError),
+    /// The database's schema cannot be brought up to date.
+    #[error(transparent)]
+    Migration(#[from] MigrateError),
+    /// The limiter's settings fit nothing (a certificate that is none).
+    #[error("the limiter cannot start: {0}")]
+    Limiter(#[from] rate_limit::StartError),
+    /// The mail settings fit nothing.
+    #[error("mail cannot be sent: {0}")]
+    Mail(#[from] mail::SettingsError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// `HOST` and `PORT`.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Threads or signal handlers are not to be had.
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+    /// The time for what was in flight ran out.
+    #[error("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off")]
+    GraceExceeded,
+}
+
+/// Everything that runs, put together. Tests build one of their own.
+pub struct App {
+    /// The HTTP surface.
+    pub router: axum::Router,
+    /// The use cases behind it.
+    pub accounts: Accounts,
+    /// The limiter.
+    pub limiter: Limiter,
+    /// The database.
+    pub database: Database,
+    audit: Audit,
+    mailer: Mailer,
+    local_stage: Option<LocalStage>,
+    drain: CancellationToken,
+}
+
+impl App {
+    /// Connects the database, migrates it, and builds every room. Redis and the mail server need not
+    /// be there: the limiter counts in memory until Redis is, and mail waits in its queue.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self, RunError> {
+        let database = connect(&config.storage).await?;
+        database.migrate().await?;
+        let limiter = Limiter::start(config.rate_limit, clock.clone())?;
+        let mailer = Mailer::new(config.mail)?;
+        let audit = Audit::start(database.clone(), clock.clone());
+        let passwords = Passwords::start(config.credentials.password_policy, PoolSettings::default())?;
+        let keys = config.credentials;
+        let tokens = AccessTokens::new(
+            keys.signing_keys,
+            keys.issuer,
+            keys.audience,
+            keys.access_token_lifetime,
+        );
+        let jwks = tokens.jwks();
+        let accounts = Accounts::new(
+            database.clone(),
+            passwords,
+            tokens,
+            keys.secret_keys,
+            limiter.clone(),
+            audit.clone(),
+            clock.clone(),
+            config.accounts,
+        );
+        let local_stage = config
+            .http
+            .burst
+            .and_then(|burst| LocalStage::new(burst, clock.clone()));
+        let drain = CancellationToken::new();
+        let router = http::router(http::Parts {
+            accounts: accounts.clone(),
+            limiter: limiter.clone(),
+            audit: audit.clone(),
+            clock,
+            database: database.clone(),
+            jwks,
+            local_stage: local_stage.clone(),
+            settings: config.http,
+            drain: drain.clone(),
+        });
+        Ok(Self {
+            router,
+            accounts,
+            limiter,
+            database,
+            audit,
+            mailer,
+            local_stage,
+            drain,
+        })
+    }
+
+    /// Serves until `shutdown` says stop, then drains: not ready but still accepting for
+    /// `delay`, then `grace` for what is in flight (Kubernetes takes a pod out of its service only
+    /// after it has been told to end, so closing at once would refuse requests already on their way).
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+        delay: Duration,
+        grace: Duration,
+    ) -> Result<(), RunError> {
+        let background = Background::start(&self);
+        let stop = CancellationToken::new();
+        let server = http::server::serve(listener, self.router, most_connections(), stop.clone());
+        let server = tokio::spawn(server);
+
+        shutdown.cancelled().await;
+        self.drain.cancel();
+        tracing::info!(
+            delay_seconds = delay.as_secs(),
+            "shutting down: not ready any more"
+        );
+        tokio::time::sleep(delay).await;
+        stop.cancel();
+        let drained = finish(server, grace).await;
+        background.stop().await;
+        self.limiter.shutdown().await;
+        self.audit.shutdown().await;
+        self.database.close().await;
+        drained
+    }
+}
+
+/// `grace` for the connections that are left; what has not ended by then is cut off.
+async fn finish(mut server: JoinHandle<()>, grace: Duration) -> Result<(), RunError> {
+    if tokio::time::timeout(grace, &mut server).await.is_err() {
+        server.abort();
+        return Err(RunError::GraceExceeded);
+    }
+    Ok(())
+}
+
+/// The tasks beside the server.
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    /// The longest that the mail in hand may take at shutdown. It is queued, so cutting it off loses nothing.
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    fn start(app: &App) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let accounts = app.accounts.clone();
+        tasks.spawn({
+            let (accounts, mailer, stop) = (accounts.clone(), app.mailer.clone(), stop.clone());
+            async move { accounts.run_delivery(mailer, stop).await }
+        });
+        tasks.spawn({
+            let stop = stop.clone();
+            async move { accounts.run_housekeeping(stop).await }
+        });
+        if let Some(stage) = app.local_stage.clone() {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+                loop {
+                    tokio::time::sleep(http::SWEEP_EVERY).await;
+                    stage.sweep();
+                }
+            }));
+        }
+        Self { tasks, stop }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(Self::PATIENCE, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("a background task did not end in time; what it had in hand stays queued");
+        }
+    }
+}
+
+/// `stile serve`: builds the program, listens, and runs until SIGTERM or SIGINT. A second signal ends it at once.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let shutdown = CancellationToken::new();
+    watch_signals(shutdown.clone())?;
+    let address = config.listen;
+    let listener = listen(address).map_err(|error| RunError::Listen { address, error })?;
+    let bound = listener.local_addr()?;
+    let config = config.with_bound_port(bound.port());
+    let (delay, grace) = (config.shutdown.delay, config.shutdown.grace);
+    let app = tokio::select! {
+        app = App::build(config, Clock::system()) => app?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    tracing::info!(address = %bound, "listening");
+    let served = app.serve(listener, shutdown, delay, grace).await;
+    if served.is_ok() {
+        tracing::info!("stopped");
+    }
+    served
+}
+
+/// `stile migrate`.
+pub async fn migrate(settings: &storage::Settings) -> Result<(), RunError> {
+    let database = connect(settings).await?;
+    database.migrate().await?;
+    database.close().await;
+    Ok(())
+}
+
+/// In a fresh deployment the database may come up a moment after us.
+async fn connect(settings: &storage::Settings) -> Result<Database, ConnectError> {
+    for pause in CONNECT_PAUSES {
+        match Database::connect(settings).await {
+            Err(error @ ConnectError::Unreachable(_)) => {
+                tracing::warn!(%error, retry_in_ms = pause.as_millis(), "the database cannot be reached yet");
+                tokio::time::sleep(pause).await;
+            }
+            result => return result,
+        }
+    }
+    Database::connect(settings).await
+}
+
+fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Raises the limit on file descriptors as far as allowed; the usual 1,024 would let a thousand slow
+/// clients shut everybody else out.
+fn most_connections() -> usize {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let most = descriptors
+        .saturating_sub(RESERVED_DESCRIPTORS)
+        .clamp(16, MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+fn watch_signals(shutdown: CancellationToken) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        shutdown.cancel();
+        either(&mut terminate, &mut interrupt).await;
+        tracing::warn!("second signal: ending at once");
+        std::process::exit(1);
+    });
+    Ok(())
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

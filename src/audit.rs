@@ -1,1 +1,334 @@
 //! Security events: one log line and one row of `audit_log` each (contract, section 5).
+//!
+//! The line is written at once. The row follows in the background, many in one transaction, so that the
+//! record never slows down or fails what it records; what is queued and not yet written is lost only with
+//! the process. Takes no text of a user but the request id, and no secret at all. A new event is a variant
+//! of [`EventKind`].
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::storage::{self, AuditRow, Database, StorageError};
+
+/// Rows that may wait. More than this within one [`FLUSH`], or while the database is away, are dropped and
+/// counted; their log lines are there.
+const QUEUE: usize = 8192;
+
+/// Most different refusals (rule and client) that are told apart within one [`FLUSH`].
+const REFUSALS: usize = 1000;
+
+/// How often rows are written.
+const FLUSH: Duration = Duration::from_millis(250);
+
+/// Rows in one transaction: short enough that a login behind it does not notice.
+const BATCH: usize = 200;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is its name in the log")]
+pub enum EventKind {
+    Register,
+    LoginSuccess,
+    LoginFailure,
+    TokenRefresh,
+    RefreshReuse,
+    Logout,
+    PasswordChange,
+    PasswordResetRequest,
+    PasswordResetSuccess,
+    EmailVerified,
+    EmailChangeRequest,
+    EmailChange,
+    AccountDeleted,
+    SessionRevoked,
+    ApiTokenCreated,
+    ApiTokenRevoked,
+    RateLimited,
+    RateLimiterDegraded,
+    RateLimiterRecovered,
+}
+
+impl EventKind {
+    /// As it stands in the log and in `audit_log.event`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::LoginSuccess => "login_success",
+            Self::LoginFailure => "login_failure",
+            Self::TokenRefresh => "token_refresh",
+            Self::RefreshReuse => "refresh_reuse",
+            Self::Logout => "logout",
+            Self::PasswordChange => "password_change",
+            Self::PasswordResetRequest => "password_reset_request",
+            Self::PasswordResetSuccess => "password_reset_success",
+            Self::EmailVerified => "email_verified",
+            Self::EmailChangeRequest => "email_change_request",
+            Self::EmailChange => "email_change",
+            Self::AccountDeleted => "account_deleted",
+            Self::SessionRevoked => "session_revoked",
+            Self::ApiTokenCreated => "api_token_created",
+            Self::ApiTokenRevoked => "api_token_revoked",
+            Self::RateLimited => "rate_limited",
+            Self::RateLimiterDegraded => "rate_limiter_degraded",
+            Self::RateLimiterRecovered => "rate_limiter_recovered",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was done.
+    Success,
+    /// It was not.
+    Failure,
+}
+
+impl Outcome {
+    /// As it stands in the log and in `audit_log.outcome`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// A security event.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// What happened.
+    pub kind: EventKind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in one word of ours.
+    pub reason: Option<&'a str>,
+    /// Whose account, if one is known.
+    pub user_id: Option<Uuid>,
+    /// The account that was named, known or not: a pseudonym, never an address.
+    pub account: Option<&'a str>,
+    /// Where from.
+    pub client_ip: Option<IpAddr>,
+    /// In which request.
+    pub request_id: Option<&'a str>,
+}
+
+impl<'a> Event<'a> {
+    /// An event with nothing known but what and how.
+    #[must_use]
+    pub fn new(kind: EventKind, outcome: Outcome) -> Self {
+        Self {
+            kind,
+            outcome,
+            reason: None,
+            user_id: None,
+            account: None,
+            client_ip: None,
+            request_id: None,
+        }
+    }
+
+    /// With a reason.
+    #[must_use]
+    pub fn because(mut self, reason: &'a str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Of a user.
+    #[must_use]
+    pub fn of_user(mut self, user_id: Uuid) -> Self {
+        self.user_id = Some(user_id);
+        self
+    }
+
+    /// Of an account that was named.
+    #[must_use]
+    pub fn of_account(mut self, account: &'a str) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    /// In a request.
+    #[must_use]
+    pub fn in_request(mut self, client_ip: IpAddr, request_id: &'a str) -> Self {
+        self.client_ip = Some(client_ip);
+        self.request_id = Some(request_id);
+        self
+    }
+}
+
+/// Where security events go. Cheap to clone; clones are one.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+/// What refused whom: reason and address.
+type Refusal = (Option<String>, Option<IpAddr>);
+
+struct Inner {
+    clock: Clock,
+    rows: mpsc::Sender<AuditRow>,
+    /// Refusals by a limit, of which a flood must not become a flood of rows: one row for each rule and client
+    /// in a [`FLUSH`], with their number.
+    refusals: Mutex<HashMap<Refusal, AuditRow>>,
+    dropped: AtomicU64,
+    stop: CancellationToken,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Audit {
+    /// Starts the task that writes rows, on the current runtime.
+    #[must_use]
+    pub fn start(database: Database, clock: Clock) -> Self {
+        let (rows, queue) = mpsc::channel(QUEUE);
+        let audit = Self(Arc::new(Inner {
+            clock,
+            rows,
+            refusals: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            writer: Mutex::new(None),
+        }));
+        let writer = tokio::spawn(write_rows(Arc::clone(&audit.0), database, queue));
+        *audit.0.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        audit
+    }
+
+    /// Logs the event and queues its row. Cheap, never waits, never fails.
+    pub fn record(&self, event: &Event<'_>) {
+        log(event);
+        let now = self.0.clock.now();
+        let row = AuditRow {
+            id: storage::new_id(now),
+            at: now,
+            event: event.kind.as_str().to_owned(),
+            outcome: event.outcome.as_str().to_owned(),
+            reason: event.reason.map(str::to_owned),
+            user_id: event.user_id.map(|id| id.to_string()),
+            account: event.account.map(str::to_owned),
+            client_ip: event.client_ip.map(|ip| ip.to_string()),
+            request_id: event.request_id.map(str::to_owned),
+            occurrences: 1,
+        };
+        if event.kind == EventKind::RateLimited {
+            self.0.add_refusal((row.reason.clone(), event.client_ip), row);
+        } else if self.0.rows.try_send(row).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes what is queued and stops. Later events are logged only.
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+        let writer = self
+            .0
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(writer) = writer {
+            writer.await.ok();
+        }
+    }
+}
+
+impl Inner {
+    fn add_refusal(&self, key: Refusal, row: AuditRow) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = refusals.get_mut(&key) {
+            known.occurrences += 1;
+        } else if refusals.len() < REFUSALS {
+            refusals.insert(key, row);
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn take_refusals(&self) -> impl Iterator<Item = AuditRow> + use<> {
+        std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner)).into_values()
+    }
+}
+
+/// All fields are given as strings: the text format then escapes them, and JSON does anyway.
+fn log(event: &Event<'_>) {
+    let user_id = event.user_id.map(|id| id.to_string());
+    let client_ip = event.client_ip.map(|ip| ip.to_string());
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "stile::audit",
+                event = event.kind.as_str(),
+                outcome = event.outcome.as_str(),
+                reason = event.reason,
+                user_id = user_id.as_deref(),
+                account = event.account,
+                client_ip = client_ip.as_deref(),
+                request_id = event.request_id,
+                "security event"
+            )
+        };
+    }
+    // Somebody holds a token that he should not: worth waking up for.
+    if event.kind == EventKind::RefreshReuse {
+        line!(warn);
+    } else {
+        line!(info);
+    }
+}
+
+async fn write_rows(audit: Arc<Inner>, database: Database, mut queue: mpsc::Receiver<AuditRow>) {
+    let mut tick = tokio::time::interval(FLUSH);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waiting: Vec<AuditRow> = Vec::new();
+    loop {
+        let stopping = tokio::select! {
+            _ = tick.tick() => false,
+            () = audit.stop.cancelled() => true,
+        };
+        if stopping {
+            queue.close();
+        }
+        loop {
+            while waiting.len() < BATCH
+                && let Ok(row) = queue.try_recv()
+            {
+                waiting.push(row);
+            }
+            waiting.extend(audit.take_refusals());
+            if waiting.is_empty() {
+                break;
+            }
+            if let Err(error) = write(&database, &waiting).await {
+                // They stay, and the bounded queue behind them fills: the next tick tries again.
+                tracing::error!(%error, rows = waiting.len(), "audit rows were not written");
+                break;
+            }
+            waiting.clear();
+        }
+        let dropped = audit.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::error!(dropped, "audit rows were dropped: too many at once");
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+async fn write(database: &Database, rows: &[AuditRow]) -> Result<(), StorageError> {
+    let mut transaction = database.begin().await?;
+    storage::add_audit_rows(&mut transaction, rows).await?;
+    transaction.commit().await
+}

@@ -1,1 +1,191 @@
-//! The command line: one file per command.
+//! The command line: parses arguments, runs one command, prints. One file per command.
+//!
+//! Exit codes: 0 done; 1 it failed while running (or `check --strict` found warnings); 2 the arguments or the
+//! configuration are wrong.
+
+mod check;
+mod keys;
+mod migrate;
+mod serve;
+mod table;
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigErrors, MIGRATION_VARIABLES, Source, Variable, variables};
+
+/// A product's auth API with rate limits built in.
+///
+/// Everything is configured by environment variables, from the process environment or one env file: --env-file, else
+/// .env.$ENVIRONMENT when the process sets ENVIRONMENT to anything but development, else .env if there.
+#[derive(Parser, Debug)]
+#[command(name = "stile", version, after_long_help = reads_everything())]
+struct Arguments {
+    /// Read this env file and no other.
+    #[arg(long, global = true, value_name = "PATH")]
+    env_file: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Migrate the database, serve until SIGTERM or SIGINT, drain (the default).
+    #[command(after_long_help = reads_everything())]
+    Serve,
+    /// Run the migrations and exit.
+    #[command(after_long_help = reads(|variable| MIGRATION_VARIABLES.contains(&variable.name)))]
+    Migrate,
+    /// Print the effective configuration, every limit, and what to know about them.
+    #[command(after_long_help = reads_everything())]
+    Check(check::Options),
+    /// Make keys.
+    #[command(subcommand, after_long_help = "It reads no environment variable.")]
+    Keys(keys::Command),
+}
+
+/// Parses the arguments of this process and runs what they say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // rustls picks its cryptography from the process; the only other choice would be found at the first connection.
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        return failure("the TLS library is set up already");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&format!("the runtime does not start: {error}")),
+    };
+    runtime.block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> ExitCode {
+    let env_file = arguments.env_file.as_deref();
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(env_file).await,
+        Command::Migrate => migrate::run(env_file).await,
+        Command::Check(options) => check::run(env_file, &options).await,
+        Command::Keys(command) => keys::run(&command),
+    }
+}
+
+/// A configuration made by `make`, or the exit code after its faults were printed, a line each.
+fn configured<C>(
+    env_file: Option<&Path>,
+    make: impl FnOnce(&Source) -> Result<C, ConfigErrors>,
+) -> Result<C, ExitCode> {
+    Source::from_process(env_file)
+        .and_then(|source| make(&source))
+        .map_err(|errors| {
+            complain(&errors);
+            ExitCode::from(2)
+        })
+}
+
+/// Each fault on a line of standard error.
+fn complain(errors: &ConfigErrors) {
+    for error in errors.as_slice() {
+        say_error(&error.to_string());
+    }
+}
+
+fn failure(message: &str) -> ExitCode {
+    say_error(message);
+    ExitCode::FAILURE
+}
+
+/// A line on standard error. Where even that is closed, there is nobody left to tell.
+fn say_error(message: &str) {
+    let _ = writeln!(io::stderr(), "stile: {message}");
+}
+
+/// `text` on standard output. A reader that left (`stile check | head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(&format!("cannot write: {error}")),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn reads_everything() -> String {
+    reads(|_| true)
+}
+
+/// The part of a `--help` that names variables.
+fn reads(wanted: impl Fn(&Variable) -> bool) -> String {
+    let (later, now): (Vec<_>, Vec<_>) = variables()
+        .into_iter()
+        .filter(wanted)
+        .partition(|variable| variable.later);
+    let mut text = String::from("Environment variables it reads:\n");
+    let width = now.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
+    for Variable {
+        name,
+        meaning,
+        default,
+        ..
+    } in &now
+    {
+        let _ = writeln!(text, "  {name:width$}  {meaning} [{default}]");
+    }
+    if !later.is_empty() {
+        let names: Vec<_> = later.iter().map(|variable| variable.name).collect();
+        let _ = writeln!(text, "\nKnown, and read by a later version: {}", names.join(", "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_env_file_may_stand_before_or_behind_the_command() {
+        for arguments in [
+            ["stile", "--env-file", "x", "check"],
+            ["stile", "check", "--env-file", "x"],
+        ] {
+            let parsed = Arguments::try_parse_from(arguments).unwrap();
+            assert_eq!(parsed.env_file.as_deref(), Some(Path::new("x")));
+        }
+    }
+
+    #[test]
+    fn every_commands_help_names_the_variables_it_reads() {
+        let help = |command: &[&str]| {
+            let arguments = ["stile"].iter().chain(command).chain(&["--help"]);
+            Arguments::try_parse_from(arguments).unwrap_err().to_string()
+        };
+        for command in [vec![], vec!["serve"], vec!["check"]] {
+            for variable in variables() {
+                assert!(
+                    help(&command).contains(variable.name),
+                    "{command:?} {}",
+                    variable.name
+                );
+            }
+        }
+        let migrate = help(&["migrate"]);
+        assert!(
+            migrate.contains("DATABASE_URL") && !migrate.contains("JWT_SECRET"),
+            "{migrate}"
+        );
+        assert!(help(&["keys", "generate"]).contains("no environment variable"));
+    }
+}

@@ -1,6 +1,42 @@
 //! HTTP: the only room that knows axum.
+//!
+//! [`router`] shows the routes and every stage on one screen. A new endpoint goes into
+//! `routes/<noun>.rs`; what it decides goes into a use case below this room.
 
+mod client_ip;
+mod cookies;
+mod database_health;
+mod error;
+mod extract;
+mod refusals;
+mod routes;
+pub mod server;
+mod stages;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::from_fn_with_state;
 use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::accounts::Accounts;
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::rate_limit::Limiter;
+use crate::storage::Database;
+
+use database_health::DatabaseHealth;
+use stages::limits::EndpointRules;
+use stages::{envelope, limits};
+
+pub use stages::envelope::Peer;
+pub use stages::local::{LocalStage, SWEEP_EVERY};
 
 /// What `config` hands this room.
 #[derive(Clone, Debug)]
@@ -19,4 +55,126 @@ pub struct Settings {
     pub burst: Option<u32>,
     /// Production: HSTS is sent, health tells no version.
     pub production: bool,
+}
+
+impl Settings {
+    /// Cookies are `Secure` and carry the `__Host-` prefix unless the service is reached by plain http.
+    fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+
+    /// The origins from which requests with cookies are taken.
+    fn cookie_origins(&self) -> impl Iterator<Item = &str> {
+        let own = [origin_of(&self.public_url), origin_of(&self.frontend_url)];
+        own.into_iter()
+            .chain(self.cors_origins.iter().map(String::as_str))
+    }
+}
+
+/// Scheme, host and port of a URL: `https://app.example.com/x` is of `https://app.example.com`.
+fn origin_of(url: &str) -> &str {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url
+        .get(after_scheme..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(url.len(), |at| after_scheme + at);
+    url.get(..end).unwrap_or(url)
+}
+
+/// What handlers and stages work with.
+pub struct Http {
+    accounts: Accounts,
+    limiter: Limiter,
+    audit: Audit,
+    clock: Clock,
+    settings: Settings,
+    database_health: DatabaseHealth,
+    jwks: Bytes,
+    endpoint_rules: EndpointRules,
+    /// Cancelled when a shutdown begins.
+    drain: CancellationToken,
+}
+
+/// What [`router`] is built from.
+pub struct Parts {
+    /// The use cases.
+    pub accounts: Accounts,
+    /// For the limits a client meets at the door.
+    pub limiter: Limiter,
+    /// For refusals at the door.
+    pub audit: Audit,
+    /// The present moment.
+    pub clock: Clock,
+    /// For health and readiness alone.
+    pub database: Database,
+    /// The JWK Set, as sent.
+    pub jwks: serde_json::Value,
+    /// The buckets of the local stage; `None` while limiting is off.
+    pub local_stage: Option<LocalStage>,
+    /// This room's settings.
+    pub settings: Settings,
+    /// Cancelled when a shutdown begins.
+    pub drain: CancellationToken,
+}
+
+/// The whole HTTP surface. Stages are written from the inside out: the last one meets a request first.
+pub fn router(parts: Parts) -> Router {
+    let routes = routes::all();
+    let cors = cors(&parts.settings);
+    let http = Arc::new(Http {
+        accounts: parts.accounts,
+        limiter: parts.limiter,
+        audit: parts.audit,
+        clock: parts.clock,
+        settings: parts.settings,
+        database_health: DatabaseHealth::new(parts.database),
+        jwks: Bytes::from(parts.jwks.to_string()),
+        endpoint_rules: routes.rules,
+        drain: parts.drain,
+    });
+    routes
+        .router
+        .fallback(envelope::fallback)
+        .layer(from_fn_with_state(Arc::clone(&http), limits::limits))
+        .layer(tower::util::option_layer(parts.local_stage))
+        .layer(cors)
+        .layer(from_fn_with_state(Arc::clone(&http), envelope::envelope))
+        .with_state(http)
+}
+
+/// Exact origins, with credentials; everybody else gets no CORS header at all.
+fn cors(settings: &Settings) -> CorsLayer {
+    let origins = settings
+        .cors_origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, envelope::REQUEST_ID])
+        .expose_headers([
+            limits::LIMIT,
+            limits::REMAINING,
+            limits::RESET,
+            limits::POLICY,
+            limits::STATE,
+            RETRY_AFTER,
+            envelope::REQUEST_ID,
+        ])
+        .max_age(Duration::from_mins(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert_eq!(
+            origin_of("https://app.example.com/x/y"),
+            "https://app.example.com"
+        );
+        assert_eq!(origin_of("http://localhost:8000"), "http://localhost:8000");
+    }
 }

@@ -1,9 +1,20 @@
 //! Mail: what is written and how it leaves.
+//!
+//! The only room that knows lettre. Knows no account and no queue: whoever calls [`Mailer::send`]
+//! decides when, how often, and what happens after a failure. A new mail is a function in
+//! [`templates`], a new way out is a variant of [`Mailer`].
 
 use std::path::PathBuf;
 
 use lettre::message::Mailbox;
 use secrecy::SecretString;
+
+mod folder;
+mod message;
+mod smtp;
+pub mod templates;
+
+pub use message::Message;
 
 /// What `config` hands this room.
 #[derive(Clone, Debug)]
@@ -28,4 +39,66 @@ pub enum TransportSettings {
         /// `TLS_CA_FILE`: authorities trusted besides the built-in roots.
         tls_ca_file: Option<PathBuf>,
     },
+}
+
+/// Why a [`Mailer`] cannot be made from its settings. Never repeats a URL.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// `SMTP_URL` is no `smtp://` or `smtps://` URL with a host.
+    #[error("the SMTP URL {0}")]
+    Url(&'static str),
+    /// `TLS_CA_FILE` cannot be read or holds no certificate.
+    #[error("the file of certificate authorities {0}")]
+    Authorities(String),
+}
+
+/// Why a mail did not leave. The text holds no address, no secret and nothing that a server said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Worth another try: the server is away, busy or wrongly set up.
+    #[error("{0}")]
+    Temporary(String),
+    /// Another try would end the same: this recipient or this message is refused.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// A way out for mail. Cheap to clone.
+#[derive(Clone)]
+pub enum Mailer {
+    /// Files, for development and tests.
+    Folder(folder::Folder),
+    /// A real server.
+    Smtp(smtp::Smtp),
+}
+
+impl Mailer {
+    /// Reads the settings and the file of authorities; connects to nothing.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let Settings { transport, from } = settings;
+        match transport {
+            TransportSettings::Folder(path) => Ok(Self::Folder(folder::Folder::new(path, from))),
+            TransportSettings::Smtp {
+                url,
+                require_tls,
+                tls_ca_file,
+            } => smtp::Smtp::new(&url, require_tls, tls_ca_file.as_deref(), from).map(Self::Smtp),
+        }
+    }
+
+    /// Hands one mail over. `Ok` means that the server has taken it, or that the file is there.
+    pub async fn send(&self, message: &Message) -> Result<(), SendError> {
+        match self {
+            Self::Folder(folder) => folder.send(message).await,
+            Self::Smtp(smtp) => smtp.send(message).await,
+        }
+    }
+
+    /// Whether mail could leave now: the folder can be written, the server greets and accepts the login.
+    pub async fn ping(&self) -> Result<(), SendError> {
+        match self {
+            Self::Folder(folder) => folder.ping().await,
+            Self::Smtp(smtp) => smtp.ping().await,
+        }
+    }
 }

@@ -1,8 +1,52 @@
 //! The database: SQLite or PostgreSQL, one set of migrations, one text per query.
+//!
+//! Knows tables and transactions, no use case. One file per table; a new table is a migration, a file
+//! here and its tests in `tests/storage/`, which run every function on both engines. Rules that keep the
+//! engines alike and races harmless:
+//!
+//! - The first statement of a transaction writes, and what can happen once is one
+//!   `UPDATE … WHERE used_at IS NULL … RETURNING`. Reading first and writing then loses on both engines.
+//! - Uniqueness is `ON CONFLICT DO NOTHING` and what came back.
+//! - Rows are locked in one order: mailed tokens, users, then what hangs on them. Another order deadlocks.
+//! - Every instant is a parameter; the database is never asked what time it is.
+
+mod audit_log;
+mod database;
+mod error;
+mod known_clients;
+mod mail_jobs;
+mod one_time_tokens;
+mod sessions;
+mod users;
+mod values;
 
 use std::path::PathBuf;
 
 use secrecy::SecretString;
+
+pub use audit_log::{AuditRow, add_audit_rows, latest_audit_rows, sweep_audit_rows};
+pub use database::{Connection, Database, PoolState, Transaction};
+pub use error::{ConnectError, MigrateError, StorageError};
+pub use known_clients::{known_clients, remember_client, sweep_known_clients};
+pub use mail_jobs::{
+    MailJob, MailKind, NewMailJob, claim_mail, count_mails, finish_mail, is_mail_due, mark_mail_charged,
+    queue_mail, queue_mail_if_room, retry_mail,
+};
+pub use one_time_tokens::{
+    NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_of_job, find_token, hand_over_token,
+    redeem_token, sweep_tokens,
+};
+pub use sessions::{
+    EndReason, NewSession, Rotation, Session, SessionOfUser, add_session, end_other_sessions, end_session,
+    end_session_by_id, end_session_of_family, end_sessions_of_user, erase_grace_successors,
+    find_live_session, find_session_of_family, live_sessions, rotate_session, sweep_sessions,
+};
+pub use users::{
+    Account, LoginRow, NewUser, PasswordChange, Registration, UserRole, add_user, change_email,
+    change_password, delete_pending_user, delete_user, find_for_login, find_user, find_user_by_email,
+    record_login, register_pending, rehash_password, reset_password, set_full_name, verify_user,
+};
+pub use values::new_id;
 
 /// What `config` hands this room.
 #[derive(Clone, Debug)]

@@ -1,0 +1,33 @@
+# Short names for what one does all day. `just` lists them; nothing here is needed to build or test.
+
+_default:
+    @just --list
+
+# Serve with a developer's defaults.
+run *arguments:
+    cargo run -- {{arguments}}
+
+# Every test; `just test --long` for the full counts.
+test *arguments:
+    scripts/test {{arguments}}
+
+# What a change must pass.
+ci:
+    .ci/run
+
+# Format, and what the compiler's friends say.
+lint:
+    cargo fmt
+    cargo clippy --all-targets -- -D warnings
+
+# What the configuration comes to.
+check *arguments:
+    cargo run --quiet -- check {{arguments}}
+
+# The benchmarks.
+bench *arguments:
+    cargo bench {{arguments}}
+
+# Licences, advisories and bans of the dependencies (cargo install cargo-deny).
+deny:
+    cargo deny check

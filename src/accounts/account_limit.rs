@@ -1,0 +1,132 @@
+//! Limits on one account: failed logins, and mails to one recipient.
+//!
+//! Accounts are named by an HMAC of their address, so no address stands in Redis, and unknown accounts are
+//! counted exactly as known ones.
+
+use std::time::Duration;
+
+use super::{Accounts, Caller, Email};
+use crate::credentials::Purpose;
+use crate::rate_limit::{Charge, Decision, Outcome, Receipt, Rule};
+use crate::storage::{self, StorageError};
+
+/// How long a client from which an account was used well keeps a failed-login limit to itself.
+pub(super) const CLIENT_KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// How many such clients an account has at most.
+pub(super) const CLIENTS_KNOWN: i64 = 20;
+
+/// A client that was noted within this time is not noted again: it would cost a write for nothing.
+pub(super) const CLIENT_NOTED_FOR: Duration = Duration::from_hours(24);
+
+/// Which mails a recipient's limit counts together.
+#[derive(Clone, Copy)]
+pub(super) enum MailLimit {
+    Reset,
+    Verification,
+}
+
+impl Accounts {
+    /// Charges a failed login to the account before its password is checked, so that many at once cannot pass
+    /// the limit; a good login gives the charge back. A known client has a count to itself: strangers who
+    /// guess do not lock the owner out. Callers on the allow list are not charged.
+    pub(super) async fn charge_failed_login(
+        &self,
+        email: &str,
+        client_is_known: bool,
+        caller: &Caller,
+    ) -> Result<Option<Receipt>, Decision> {
+        if caller.exempt {
+            return Ok(None);
+        }
+        let charge = if client_is_known {
+            self.failed_logins_from(email, &caller.client.to_string())
+        } else {
+            self.failed_logins_of_strangers(email)
+        };
+        let decision = self.0.limiter.take(&[charge]).await;
+        match decision.outcome {
+            Outcome::Admitted(receipt) => Ok(Some(receipt)),
+            Outcome::Refused { .. } => Err(decision),
+        }
+    }
+
+    /// Gives the charge of a login back that was no failure.
+    pub(super) async fn give_back(&self, receipt: Option<Receipt>) {
+        if let Some(receipt) = receipt {
+            self.0.limiter.refund(receipt).await;
+        }
+    }
+
+    /// Empties the account's counters of failed logins, from strangers and from each known client.
+    pub(super) async fn clear_failed_logins(&self, email: &str, known_clients: &[String]) {
+        let mut charges = vec![self.failed_logins_of_strangers(email)];
+        charges.extend(
+            known_clients
+                .iter()
+                .map(|client| self.failed_logins_from(email, client)),
+        );
+        self.0.limiter.clear(&charges).await;
+    }
+
+    /// Charges a mail to its recipient; `false` if he gets no more for now.
+    pub(super) async fn charge_mail(&self, recipient: &str, limit: MailLimit) -> bool {
+        let label = match limit {
+            MailLimit::Reset => "reset",
+            MailLimit::Verification => "verification",
+        };
+        let mac = self
+            .0
+            .secret_keys
+            .mac(Purpose::AccountKey, &format!("{label} {recipient}"));
+        self.0
+            .limiter
+            .take(&[Charge::account(Rule::MailAccount, mac)])
+            .await
+            .is_admitted()
+    }
+
+    /// Notes that the account was used well from this client, unless that was noted lately. Done beside what it
+    /// belongs to: an owner who stays a stranger for once is no reason to fail a refresh.
+    pub(super) async fn note_client(&self, user_id: uuid::Uuid, caller: &Caller) {
+        let note = async {
+            let (client, now) = (caller.client.to_string(), self.0.clock.now());
+            let mut on = self.0.database.write().await?;
+            storage::remember_client(&mut on, user_id, &client, now, CLIENTS_KNOWN).await
+        };
+        match note.await {
+            Err(error) if !error.is_foreign_key_violation() => {
+                tracing::warn!(%error, "a client was not noted");
+            }
+            _ => {}
+        }
+    }
+
+    /// All clients that have, or had, a count of their own.
+    pub(super) async fn known_clients(&self, user_id: uuid::Uuid) -> Result<Vec<String>, StorageError> {
+        storage::known_clients(&mut self.0.database.read().await?, user_id).await
+    }
+
+    /// A name for the account in the log, known or not: tells events of one account together, not its address.
+    pub(super) fn pseudonym(&self, email: &Email) -> String {
+        let mut mac = self.0.secret_keys.mac(Purpose::AccountKey, email.as_str());
+        mac.truncate(16);
+        mac
+    }
+
+    fn failed_logins_of_strangers(&self, email: &str) -> Charge {
+        Charge::account(
+            Rule::LoginAccount,
+            self.0.secret_keys.mac(Purpose::AccountKey, email),
+        )
+    }
+
+    fn failed_logins_from(&self, email: &str, client: &str) -> Charge {
+        // No address has a space, so this is nobody else's name.
+        let mac = self
+            .0
+            .secret_keys
+            .mac(Purpose::AccountKey, &format!("{email} {client}"));
+        Charge::account(Rule::LoginAccount, mac)
+    }
+}

@@ -1,0 +1,342 @@
+//! The mail queue's worker: decides at the last moment what a queued mail says, and hands it over.
+//!
+//! A process that dies between any two lines loses no mail: what it had taken is due again when its lease ends,
+//! and may then be sent twice.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Accounts;
+use super::account_limit::MailLimit;
+use crate::clock::Timestamp;
+use crate::credentials::SecretToken;
+use crate::mail::{Mailer, Message, SendError, templates};
+use crate::storage::{
+    self, Account, MailJob, MailKind, NewOneTimeToken, Registration, StorageError, TokenPurpose,
+};
+
+/// Mails in hand at once: a slow server holds up as many, not all.
+const WORKERS: usize = 4;
+
+/// How often a worker looks for mail that another process queued, or whose time has come.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long after an error of the database a worker looks again.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// The longest that one handing over may take.
+const SEND_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a worker has a mail to itself.
+const LEASE: Duration = Duration::from_secs(150);
+
+/// The pauses between the tries to send one mail: some five hours in all. Then it is given up.
+const PAUSES: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_mins(1),
+    Duration::from_mins(5),
+    Duration::from_mins(15),
+    Duration::from_mins(30),
+    Duration::from_hours(1),
+    Duration::from_hours(1),
+    Duration::from_hours(2),
+];
+
+/// What a queued mail has become by the time it is sent.
+enum Letter {
+    /// Nobody to write to: no such account, or not any more.
+    None(&'static str),
+    /// Carries no link.
+    Notice(Message),
+    /// Carries a link.
+    Link(Link),
+}
+
+struct Link {
+    account: Account,
+    purpose: TokenPurpose,
+    password_version: i64,
+    /// Password and name that the account gets with it.
+    registration: Option<(String, Option<String>)>,
+}
+
+impl Accounts {
+    /// Sends what is queued until `shutdown`, then finishes the mails in hand and returns.
+    pub async fn run_delivery(&self, mailer: Mailer, shutdown: CancellationToken) {
+        let workers = (0..WORKERS).map(|_| self.deliver(&mailer, &shutdown));
+        futures_util::future::join_all(workers).await;
+    }
+
+    async fn deliver(&self, mailer: &Mailer, shutdown: &CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let pause = match self.take_mail().await {
+                Ok(Some(job)) => {
+                    match self.send(&job, mailer).await {
+                        Ok(()) => continue,
+                        Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
+                    }
+                    PAUSE
+                }
+                Ok(None) => POLL,
+                Err(error) => {
+                    tracing::warn!(%error, "the mail queue cannot be read");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.0.mail_queued.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    async fn take_mail(&self) -> Result<Option<MailJob>, StorageError> {
+        let now = self.0.clock.now();
+        // Looking costs SQLite no turn at its one writer.
+        if !storage::is_mail_due(&mut self.0.database.read().await?, now).await? {
+            return Ok(None);
+        }
+        storage::claim_mail(&mut self.0.database.write().await?, now, now.plus(LEASE)).await
+    }
+
+    /// Sends one mail and takes it off the queue, or puts it back for later.
+    async fn send(&self, job: &MailJob, mailer: &Mailer) -> Result<(), StorageError> {
+        let letter = self.letter(job).await?;
+        if let Letter::None(reason) = letter {
+            tracing::debug!(mail = %job.id, kind = job.kind.as_str(), reason, "a queued mail has no recipient");
+            return self.finish(job).await;
+        }
+        if !self.may_mail(job).await? {
+            tracing::info!(mail = %job.id, kind = job.kind.as_str(), "a mail is held back: its recipient had enough");
+            return self.finish(job).await;
+        }
+        let (message, token) = match letter {
+            Letter::None(_) => return Ok(()),
+            Letter::Notice(message) => (message, None),
+            Letter::Link(link) => {
+                let token = SecretToken::generate();
+                if !self.store_token(&token, &link, job).await? {
+                    return Ok(());
+                }
+                (
+                    self.message(&token, link.purpose, &job.recipient),
+                    Some((token, link.purpose)),
+                )
+            }
+        };
+        let sent = tokio::time::timeout(SEND_TIMEOUT, mailer.send(&message)).await;
+        match sent.unwrap_or_else(|_| Err(SendError::Temporary("no answer in time".to_owned()))) {
+            Ok(()) => {
+                if self.0.settings.log_links
+                    && let Some(link) = &message.link
+                {
+                    tracing::info!(link, "mailed");
+                }
+                self.handed_over(job, token.as_ref()).await
+            }
+            Err(error) => self.failed(job, &error).await,
+        }
+    }
+
+    /// What the job says now.
+    async fn letter(&self, job: &MailJob) -> Result<Letter, StorageError> {
+        let (to, at) = (job.recipient.as_str(), job.created_at);
+        let notice = match job.kind {
+            MailKind::PasswordChanged => templates::password_changed(to, at),
+            MailKind::EmailChangeStarted => templates::email_change_started(to, at),
+            MailKind::EmailChanged => templates::email_changed(to, at),
+            MailKind::EmailChange => return self.email_change_letter(job).await,
+            MailKind::Registration | MailKind::Verification | MailKind::PasswordReset => {
+                let mut on = self.0.database.read().await?;
+                let account = storage::find_user_by_email(&mut on, to).await?;
+                return Ok(account.map_or(Letter::None("no account"), |account| self.letter_to(account, job)));
+            }
+        };
+        Ok(Letter::Notice(notice))
+    }
+
+    /// A letter to the account that the recipient has.
+    fn letter_to(&self, account: Account, job: &MailJob) -> Letter {
+        let already_registered = || {
+            Letter::Notice(templates::already_registered(
+                &job.recipient,
+                &self.0.settings.frontend_url,
+            ))
+        };
+        let password_version = account.password_version;
+        match job.kind {
+            MailKind::PasswordReset if !account.is_active => Letter::None("inactive"),
+            MailKind::PasswordReset => Letter::Link(Link {
+                account,
+                purpose: TokenPurpose::Reset,
+                password_version,
+                registration: None,
+            }),
+            // Registered again under REQUIRE_EMAIL_VERIFICATION.
+            MailKind::Registration if account.is_verified && job.password_hash.is_some() => {
+                already_registered()
+            }
+            _ if account.is_verified => Letter::None("verified"),
+            _ => {
+                let of_job = job
+                    .password_hash
+                    .clone()
+                    .map(|hash| (hash, job.full_name.clone()));
+                // Sent again, a pending registration's link is good for what was registered last, now: not for
+                // what a stranger may register between this mail and its use.
+                let of_account = account
+                    .is_pending
+                    .then(|| (account.password_hash.clone(), account.full_name.clone()));
+                let registration = of_job.or(of_account);
+                Letter::Link(Link {
+                    account,
+                    purpose: TokenPurpose::Verify,
+                    password_version,
+                    registration,
+                })
+            }
+        }
+    }
+
+    /// The link that proves a new address, or a notice to who has it already.
+    async fn email_change_letter(&self, job: &MailJob) -> Result<Letter, StorageError> {
+        let mut on = self.0.database.read().await?;
+        let Some(user_id) = job.user_id.as_deref().and_then(|id| id.parse().ok()) else {
+            return Ok(Letter::None("no account"));
+        };
+        let Some(account) = storage::find_user(&mut on, user_id).await? else {
+            return Ok(Letter::None("no account"));
+        };
+        if job.password_version != Some(account.password_version) {
+            return Ok(Letter::None("password changed"));
+        }
+        let holder = storage::find_user_by_email(&mut on, &job.recipient).await?;
+        if holder.is_some_and(|holder| !holder.is_pending) {
+            let notice = templates::already_registered(&job.recipient, &self.0.settings.frontend_url);
+            return Ok(Letter::Notice(notice));
+        }
+        let password_version = account.password_version;
+        let purpose = TokenPurpose::ChangeEmail;
+        Ok(Letter::Link(Link {
+            account,
+            purpose,
+            password_version,
+            registration: None,
+        }))
+    }
+
+    /// Whether the recipient's limit lets the mail out; charged once a mail, however often it is tried.
+    async fn may_mail(&self, job: &MailJob) -> Result<bool, StorageError> {
+        let limit = match job.kind {
+            MailKind::PasswordReset => MailLimit::Reset,
+            MailKind::Registration | MailKind::Verification | MailKind::EmailChange => {
+                MailLimit::Verification
+            }
+            MailKind::PasswordChanged | MailKind::EmailChangeStarted | MailKind::EmailChanged => {
+                return Ok(true);
+            }
+        };
+        if job.is_charged {
+            return Ok(true);
+        }
+        if !self.charge_mail(&job.recipient, limit).await {
+            return Ok(false);
+        }
+        storage::mark_mail_charged(&mut self.0.database.write().await?, job).await?;
+        Ok(true)
+    }
+
+    /// Stores the token before its mail leaves, so that no link is dead on arrival; `false` if the mail is
+    /// another worker's by now.
+    async fn store_token(
+        &self,
+        token: &SecretToken,
+        link: &Link,
+        job: &MailJob,
+    ) -> Result<bool, StorageError> {
+        let now = self.0.clock.now();
+        let registration = link
+            .registration
+            .as_ref()
+            .map(|(password_hash, full_name)| Registration {
+                password_hash,
+                full_name: full_name.as_deref(),
+            });
+        let hash = token.hash();
+        let token = NewOneTimeToken {
+            token_hash: hash.as_str(),
+            user_id: link.account.id,
+            purpose: link.purpose,
+            password_version: link.password_version,
+            registration,
+            created_at: now,
+            expires_at: self.end_of_life(link.purpose, now),
+        };
+        storage::add_token_of_job(&mut self.0.database.write().await?, &token, job).await
+    }
+
+    fn lifetime(&self, purpose: TokenPurpose) -> Duration {
+        match purpose {
+            TokenPurpose::Reset => self.0.settings.reset_token_lifetime,
+            TokenPurpose::Verify | TokenPurpose::ChangeEmail => self.0.settings.verify_token_lifetime,
+        }
+    }
+
+    fn end_of_life(&self, purpose: TokenPurpose, now: Timestamp) -> Timestamp {
+        now.plus(self.lifetime(purpose))
+    }
+
+    fn message(&self, token: &SecretToken, purpose: TokenPurpose, to: &str) -> Message {
+        // In the fragment, which no browser sends to any server.
+        let link = |page: &str| format!("{}/{page}#token={}", self.0.settings.frontend_url, token.expose());
+        let expires_in = self.lifetime(purpose);
+        match purpose {
+            TokenPurpose::Reset => templates::reset_password(to, &link("reset-password"), expires_in),
+            TokenPurpose::Verify => templates::verify_email(to, &link("verify-email"), expires_in),
+            TokenPurpose::ChangeEmail => {
+                templates::email_change_requested(to, &link("verify-email"), expires_in)
+            }
+        }
+    }
+
+    /// The server has the mail: the token's life counts from now, older links die, the queue forgets it.
+    async fn handed_over(
+        &self,
+        job: &MailJob,
+        token: Option<&(SecretToken, TokenPurpose)>,
+    ) -> Result<(), StorageError> {
+        let mut transaction = self.0.database.begin().await?;
+        if let Some((token, purpose)) = token {
+            let now = self.0.clock.now();
+            let (hash, end) = (token.hash(), self.end_of_life(*purpose, now));
+            // Each registration keeps its own link.
+            let newest_only = *purpose != TokenPurpose::Verify;
+            storage::hand_over_token(&mut transaction, hash.as_str(), now, end, newest_only).await?;
+        }
+        storage::finish_mail(&mut transaction, job).await?;
+        transaction.commit().await
+    }
+
+    /// Another try later, unless it would end the same or there were enough.
+    async fn failed(&self, job: &MailJob, error: &SendError) -> Result<(), StorageError> {
+        let attempts = usize::try_from(job.attempts).unwrap_or(usize::MAX);
+        let pause = PAUSES
+            .get(attempts.saturating_sub(1))
+            .filter(|_| matches!(error, SendError::Temporary(_)));
+        let (kind, mail) = (job.kind.as_str(), job.id);
+        let Some(pause) = pause else {
+            tracing::error!(%mail, kind, attempts, %error, "a mail is given up");
+            return self.finish(job).await;
+        };
+        tracing::warn!(%mail, kind, attempts, %error, "a mail was not sent and is tried again");
+        let due_at = self.0.clock.now().plus(*pause);
+        storage::retry_mail(&mut self.0.database.write().await?, job, due_at).await
+    }
+
+    async fn finish(&self, job: &MailJob) -> Result<(), StorageError> {
+        storage::finish_mail(&mut self.0.database.write().await?, job).await
+    }
+}

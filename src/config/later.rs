@@ -1,0 +1,66 @@
+//! Names that later versions read. Known, so that a configuration made for them is no typing error; a value must
+//! be good; and `check` says that it has no effect yet.
+
+use std::net::SocketAddr;
+
+use super::Environment;
+use super::error::printable;
+use super::reader::Reader;
+use super::variable::variables;
+use crate::rate_limit::Limit;
+
+/// The variables that are set and have no effect in this version.
+pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Vec<&'static str> {
+    for (name, default) in [
+        ("API_TOKEN_RATE_LIMIT", "60/minute;1000/hour;10000/day"),
+        ("RATE_LIMIT_GATEWAY_FAILURES", "30/minute"),
+    ] {
+        reader.value(name, default.to_owned(), String::clone, |text| {
+            let limit = text.parse::<Limit>();
+            limit
+                .map(|limit| limit.to_string())
+                .map_err(|error| format!("`{}` {error}", printable(text)))
+        });
+    }
+    reader.whole("API_TOKENS_PER_USER", 50, 0..=1_000_000_u32);
+    reader.list("API_TOKEN_SCOPES", Vec::new(), |scope| Ok(printable(scope)));
+    reader.flag("ENABLE_DOCS", !environment.is_production());
+    reader.optional("METRICS_ADDR", SocketAddr::to_string, |text| {
+        text.parse().map_err(|_| {
+            format!(
+                "`{}` is no address and port such as 127.0.0.1:9090",
+                printable(text)
+            )
+        })
+    });
+    test_endpoints(reader, environment);
+
+    let set = |name: &str| reader.source.get(name).is_some();
+    variables()
+        .iter()
+        .filter(|variable| variable.later && set(variable.name))
+        .map(|variable| variable.name)
+        .collect()
+}
+
+fn test_endpoints(reader: &mut Reader<'_>, environment: Environment) {
+    let enabled = reader.flag("ENABLE_TEST_ENDPOINTS", false);
+    let key = reader.optional("TEST_ENDPOINTS_KEY", String::clone, |text| {
+        if text.len() < 16 {
+            return Err("has fewer than 16 bytes".to_owned());
+        }
+        Ok(text.to_owned())
+    });
+    if enabled && environment.is_production() {
+        reader.refuse(
+            "ENABLE_TEST_ENDPOINTS",
+            "never in production: they hand out everybody's mail",
+        );
+    }
+    if enabled && environment == Environment::Staging && key.is_none() {
+        reader.refuse(
+            "TEST_ENDPOINTS_KEY",
+            "staging needs it while ENABLE_TEST_ENDPOINTS=true",
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! The bounded pool of hashing threads.
+//!
+//! A fixed number of operating system threads takes jobs from a bounded queue, each with a scratch
+//! memory of its own that it keeps from job to job. What does not fit is refused at once, what
+//! waited too long is given up, and what nobody waits for any more is skipped without being done.
+//! Knows nothing of passwords.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// How large the pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Threads, each with an argon2 buffer of 19 MiB from its first job on. At least 1.
+    pub workers: usize,
+    /// Jobs that may wait for a thread.
+    pub queue: usize,
+}
+
+impl Default for PoolSettings {
+    /// One thread a core, since hashing is nothing but computing, and for each as many waiting jobs
+    /// as it finishes in about a second (15 to 25 ms a hash).
+    fn default() -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            workers,
+            queue: workers * 48,
+        }
+    }
+}
+
+/// How busy the pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// Threads.
+    pub workers: usize,
+    /// Threads at work.
+    pub busy: usize,
+    /// Jobs that wait.
+    pub waiting: usize,
+}
+
+/// There is no room for another job, or it waited too long, or its computation broke down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are being hashed")]
+pub struct Overloaded;
+
+/// The longest that a job waits for a thread. A job that has begun is waited for to its end.
+const LONGEST_WAIT: Duration = Duration::from_millis(1500);
+
+/// The pool. Dropping it lets the threads finish what they do and end.
+pub(super) struct Pool<Scratch>(Arc<Shared<Scratch>>);
+
+struct Shared<Scratch> {
+    queue: Mutex<Queue<Scratch>>,
+    /// Rung for one worker when a job comes, for all when the pool closes.
+    bell: Condvar,
+    settings: PoolSettings,
+}
+
+struct Queue<Scratch> {
+    waiting: VecDeque<Job<Scratch>>,
+    busy: usize,
+    closed: bool,
+}
+
+struct Job<Scratch> {
+    taken: Taken,
+    run: Box<dyn FnOnce(&mut Scratch) -> Delivery + Send>,
+}
+
+/// Hands the result to the caller. Done only when the worker counts as free again, so that a caller
+/// who has his answer finds room for his next job.
+type Delivery = Box<dyn FnOnce()>;
+
+/// Who has a job: the first to take it, a worker to do it or its caller to give it up.
+#[derive(Clone, Default)]
+struct Taken(Arc<AtomicBool>);
+
+impl Taken {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Gives the job up when its caller goes away.
+struct GiveUpOnDrop(Taken);
+
+impl Drop for GiveUpOnDrop {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
+impl<Scratch: Default + 'static> Pool<Scratch> {
+    /// Starts the threads. Their scratch memory is made at their first job.
+    pub(super) fn start(settings: PoolSettings) -> std::io::Result<Self> {
+        let settings = PoolSettings {
+            workers: settings.workers.max(1),
+            ..settings
+        };
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            busy: 0,
+            closed: false,
+        };
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            bell: Condvar::new(),
+            settings,
+        });
+        let pool = Self(Arc::clone(&shared));
+        for number in 0..settings.workers {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("hash-{number}"))
+                .spawn(move || shared.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// Does `work` on one of the threads.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Scratch) -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        let (answer, mut answered) = oneshot::channel();
+        let taken = Taken::default();
+        let _given_up = GiveUpOnDrop(taken.clone());
+        self.submit(Job {
+            taken: taken.clone(),
+            run: Box::new(move |scratch| {
+                let result = catch_unwind(AssertUnwindSafe(|| work(scratch)));
+                if result.is_err() {
+                    tracing::error!("a password computation panicked");
+                    *scratch = Scratch::default();
+                }
+                Box::new(move || {
+                    if let Ok(result) = result {
+                        // The caller may have gone meanwhile; then nobody wants the answer.
+                        let _ = answer.send(result);
+                    }
+                })
+            }),
+        })?;
+        let outcome = match tokio::time::timeout(LONGEST_WAIT, &mut answered).await {
+            Ok(outcome) => outcome,
+            Err(_) if taken.take() => return Err(Overloaded),
+            Err(_) => answered.await,
+        };
+        // The sender is dropped unsent only if the work panicked.
+        outcome.map_err(|_| Overloaded)
+    }
+
+    /// How busy the pool is at this moment.
+    pub(super) fn state(&self) -> PoolState {
+        let queue = self.0.lock();
+        PoolState {
+            workers: self.0.settings.workers,
+            busy: queue.busy,
+            waiting: queue.waiting.len(),
+        }
+    }
+
+    fn submit(&self, job: Job<Scratch>) -> Result<(), Overloaded> {
+        let PoolSettings { workers, queue: room } = self.0.settings;
+        let mut queue = self.0.lock();
+        // Idle workers count as room, also in the moment before they wake.
+        if queue.busy + queue.waiting.len() >= workers + room {
+            return Err(Overloaded);
+        }
+        queue.waiting.push_back(job);
+        drop(queue);
+        self.0.bell.notify_one();
+        Ok(())
+    }
+}
+
+impl<Scratch> Drop for Pool<Scratch> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.bell.notify_all();
+    }
+}
+
+impl<Scratch> Shared<Scratch> {
+    /// Jobs run outside the lock, so a panic cannot leave the queue half changed.
+    fn lock(&self) -> MutexGuard<'_, Queue<Scratch>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<Scratch: Default> Shared<Scratch> {
+    /// A worker's life.
+    fn work(&self) {
+        let mut scratch = Scratch::default();
+        while let Some(job) = self.next_job() {
+            let deliver = (job.run)(&mut scratch);
+            self.lock().busy -= 1;
+            deliver();
+        }
+    }
+
+    /// The next job that somebody still waits for, counted as busy. `None` when the pool closes.
+    fn next_job(&self) -> Option<Job<Scratch>> {
+        let mut queue = self.lock();
+        while !queue.closed {
+            while let Some(job) = queue.waiting.pop_front() {
+                if job.taken.take() {
+                    queue.busy += 1;
+                    return Some(job);
+                }
+            }
+            queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn pool(workers: usize, queue: usize) -> Arc<Pool<usize>> {
+        Arc::new(Pool::start(PoolSettings { workers, queue }).unwrap())
+    }
+
+    /// Holds every job that waits at it until the other half is dropped.
+    #[derive(Clone)]
+    struct Gate(Arc<Mutex<mpsc::Receiver<()>>>);
+
+    impl Gate {
+        fn shut() -> (mpsc::Sender<()>, Self) {
+            let (opener, gate) = mpsc::channel();
+            (opener, Self(Arc::new(Mutex::new(gate))))
+        }
+
+        fn wait(&self) {
+            let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        }
+    }
+
+    async fn until(pool: &Pool<usize>, wanted: impl Fn(PoolState) -> bool) {
+        while !wanted(pool.state()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// LOG-10
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_a_hundred_at_once_exactly_workers_and_queue_are_admitted() {
+        for _ in 0..20 {
+            let pool = pool(3, 7);
+            let (opener, gate) = Gate::shut();
+            let (outcome, mut outcomes) = tokio::sync::mpsc::unbounded_channel();
+            for _ in 0..100 {
+                let (pool, gate, outcome) = (Arc::clone(&pool), gate.clone(), outcome.clone());
+                tokio::spawn(async move { outcome.send(pool.run(move |_| gate.wait()).await) });
+            }
+            for _ in 0..90 {
+                assert_eq!(outcomes.recv().await.unwrap(), Err(Overloaded));
+            }
+            until(&pool, |state| {
+                state
+                    == PoolState {
+                        workers: 3,
+                        busy: 3,
+                        waiting: 7,
+                    }
+            })
+            .await;
+            drop(opener);
+            for _ in 0..10 {
+                assert_eq!(outcomes.recv().await.unwrap(), Ok(()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_caller_went_away_is_never_done() {
+        let pool = pool(1, 10);
+        let (opener, gate) = Gate::shut();
+        let done = Arc::new(AtomicUsize::new(0));
+        let count = |done: &Arc<AtomicUsize>| {
+            let done = Arc::clone(done);
+            move |_: &mut usize| done.fetch_add(1, Ordering::SeqCst)
+        };
+        let blocking = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.run(move |_| gate.wait()).await }
+        });
+        until(&pool, |state| state.busy == 1).await;
+        let abandoned = tokio::spawn({
+            let (pool, job) = (Arc::clone(&pool), count(&done));
+            async move { pool.run(job).await }
+        });
+        until(&pool, |state| state.waiting == 1).await;
+        abandoned.abort();
+        assert!(abandoned.await.unwrap_err().is_cancelled());
+        drop(opener);
+        assert_eq!(blocking.await.unwrap(), Ok(()));
+        assert_eq!(pool.run(count(&done)).await, Ok(0));
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_too_long_is_given_up_and_never_done() {
+        let pool = pool(1, 10);
+        let (opener, gate) = Gate::shut();
+        let blocking = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.run(move |_| gate.wait()).await }
+        });
+        until(&pool, |state| state.busy == 1).await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let job = Arc::clone(&done);
+        assert_eq!(
+            pool.run(move |_| job.fetch_add(1, Ordering::SeqCst)).await,
+            Err(Overloaded)
+        );
+        drop(opener);
+        assert_eq!(
+            blocking.await.unwrap(),
+            Ok(()),
+            "a job that has begun is waited for"
+        );
+        assert_eq!(pool.run(|_| ()).await, Ok(()));
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_loses_neither_the_worker_nor_its_place() {
+        let pool = pool(1, 0);
+        for _ in 0..5 {
+            assert_eq!(pool.run::<()>(|_| panic!("for the test")).await, Err(Overloaded));
+        }
+        assert_eq!(pool.run(|_| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn who_has_his_answer_finds_room_for_his_next_job() {
+        let pool = pool(1, 0);
+        for number in 0..10_000 {
+            assert_eq!(pool.run(move |_| number).await, Ok(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_keeps_its_scratch_memory_from_job_to_job() {
+        let pool = pool(1, 10);
+        for expected in 1..=5 {
+            let count = |scratch: &mut usize| {
+                *scratch += 1;
+                *scratch
+            };
+            assert_eq!(pool.run(count).await, Ok(expected));
+        }
+    }
+
+    #[test]
+    fn the_threads_end_when_the_pool_is_dropped() {
+        let pool = pool(4, 4);
+        let shared = Arc::downgrade(&pool.0);
+        drop(pool);
+        while shared.upgrade().is_some() {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Who is asking: the client's address behind trusted proxies (contract, section 4).
+//!
+//! Only `X-Forwarded-For` is read, and only when the peer itself is a trusted proxy. The list is
+//! walked from the right, because each proxy appends the address it saw: everything to the left of
+//! the first untrusted address is the client's own claim.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+
+/// The address limits count, and whether it may be matched with the allow list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The client, `::ffff:a.b.c.d` already turned into `a.b.c.d`.
+    pub ip: IpAddr,
+    /// True unless the address is one that the client could have written himself.
+    pub proven: bool,
+}
+
+/// Finds the client of a request that arrived from `peer`.
+///
+/// A request without a peer address (none can be had from the listener) counts as `0.0.0.0`: one
+/// count for the whole process, and never allow-listed.
+#[must_use]
+pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
+    let Some(peer) = peer.map(|ip| ip.to_canonical()) else {
+        return ClientAddress {
+            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            proven: false,
+        };
+    };
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    if !is_trusted(&peer) || !headers.contains_key("x-forwarded-for") {
+        return ClientAddress {
+            ip: peer,
+            proven: true,
+        };
+    }
+    // All lines are one list (RFC 9110, section 5.3), the last line being the rightmost part.
+    let lines: Vec<&[u8]> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let entries = lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.rsplit(|byte| *byte == b','));
+    let mut leftmost_trusted = peer;
+    for entry in entries {
+        let Some(ip) = parse_entry(entry) else {
+            return ClientAddress {
+                ip: leftmost_trusted,
+                proven: false,
+            };
+        };
+        if !is_trusted(&ip) {
+            return ClientAddress { ip, proven: true };
+        }
+        leftmost_trusted = ip;
+    }
+    ClientAddress {
+        ip: leftmost_trusted,
+        proven: false,
+    }
+}
+
+/// One entry: an address, with or without a port, brackets and an IPv6 zone.
+fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
+    // The longest sensible entry is a bracketed IPv6 address with a zone and a port.
+    let text = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
+    if text.len() > 100 {
+        return None;
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return Some(socket.ip().to_canonical());
+    }
+    let inner = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (inner, port) = rest.split_once(']')?;
+            if !(port.is_empty()
+                || port
+                    .strip_prefix(':')
+                    .is_some_and(|port| port.parse::<u16>().is_ok()))
+            {
+                return None;
+            }
+            inner
+        }
+        None => text,
+    };
+    let address = match inner.split_once('%') {
+        Some((address, zone)) if !zone.is_empty() => address,
+        Some(_) => return None,
+        None => inner,
+    };
+    let v6 = address.parse::<std::net::Ipv6Addr>().ok()?;
+    Some(IpAddr::V6(v6).to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1";
+
+    fn find(peer: &str, lines: &[&str], trusted: &[&str]) -> (String, bool) {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(
+                "x-forwarded-for",
+                HeaderValue::from_bytes(line.as_bytes()).unwrap(),
+            );
+        }
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let found = resolve(Some(peer.parse().unwrap()), &headers, &trusted);
+        (found.ip.to_string(), found.proven)
+    }
+
+    fn client(lines: &[&str]) -> String {
+        find(LOOPBACK, lines, &["127.0.0.0/8", "10.0.0.0/8"]).0
+    }
+
+    /// limits.md 20, RL-02.
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_claims() {
+        assert_eq!(
+            find("203.0.113.9", &["1.2.3.4"], &["127.0.0.0/8"]),
+            ("203.0.113.9".into(), true)
+        );
+        assert_eq!(find(LOOPBACK, &["1.2.3.4"], &[]), (LOOPBACK.into(), true));
+    }
+
+    /// limits.md 21, RL-03.
+    #[test]
+    fn the_first_untrusted_address_from_the_right_is_the_client() {
+        assert_eq!(client(&["6.6.6.6, 9.9.9.9"]), "9.9.9.9");
+        assert_eq!(client(&["6.6.6.6, 9.9.9.9, 10.1.2.3"]), "9.9.9.9");
+        assert_eq!(client(&["6.6.6.6", "9.9.9.9", "10.1.2.3"]), "9.9.9.9");
+    }
+
+    /// limits.md 22 and 49.
+    #[test]
+    fn when_all_are_trusted_the_leftmost_is_the_client_but_proves_nothing() {
+        let all_trusted = find(LOOPBACK, &["10.0.0.5, 10.0.0.6"], &["127.0.0.0/8", "10.0.0.0/8"]);
+        assert_eq!(all_trusted, ("10.0.0.5".into(), false));
+    }
+
+    #[test]
+    fn a_trusted_peer_without_the_header_is_the_client_itself() {
+        assert_eq!(find(LOOPBACK, &[], &["127.0.0.0/8"]), (LOOPBACK.into(), true));
+    }
+
+    #[test]
+    fn an_unreadable_entry_stops_the_walk_at_the_hop_to_its_right() {
+        for garbage in [
+            "unknown",
+            "",
+            "1.2.3.4:99999",
+            "01.2.3.4",
+            "1.2.3",
+            "[::1",
+            "fe80::1%",
+            "\u{e9}",
+        ] {
+            let with_hop = format!("1.1.1.1, {garbage}, 10.0.0.6");
+            assert_eq!(client(&[&with_hop]), "10.0.0.6", "{garbage:?}");
+            let without = format!("1.1.1.1, {garbage}");
+            assert_eq!(client(&[&without]), LOOPBACK, "{garbage:?}");
+        }
+        let stopped = find(LOOPBACK, &["x"], &["127.0.0.0/8"]);
+        assert!(!stopped.1, "an address reached through garbage is not proven");
+    }
+
+    /// limits.md 23.
+    #[test]
+    fn ports_brackets_zones_and_mapped_addresses_are_understood() {
+        for (entry, expected) in [
+            ("9.9.9.9:443", "9.9.9.9"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%eth0]:80", "fe80::1"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            ("::ffff:102:304", "1.2.3.4"),
+            ("[::ffff:1.2.3.4]:80", "1.2.3.4"),
+        ] {
+            assert_eq!(client(&[entry]), expected, "{entry}");
+        }
+        assert_eq!(
+            find("::ffff:127.0.0.1", &["9.9.9.9"], &["127.0.0.0/8"]).0,
+            "9.9.9.9"
+        );
+    }
+
+    /// limits.md 25.
+    #[test]
+    fn no_other_header_is_read() {
+        let mut headers = HeaderMap::new();
+        let names = [
+            "x-real-ip",
+            "forwarded",
+            "cf-connecting-ip",
+            "true-client-ip",
+            "x_forwarded_for",
+        ];
+        for name in names {
+            headers.insert(name, HeaderValue::from_static("1.2.3.4"));
+        }
+        let peer = LOOPBACK.parse().unwrap();
+        let trusted = ["127.0.0.0/8".parse().unwrap()];
+        assert_eq!(resolve(Some(peer), &headers, &trusted).ip, peer);
+    }
+
+    /// limits.md 26.
+    #[test]
+    fn a_request_without_a_peer_address_has_one_count_for_the_process() {
+        let found = resolve(None, &HeaderMap::new(), &["0.0.0.0/0".parse().unwrap()]);
+        assert_eq!(
+            found,
+            ClientAddress {
+                ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                proven: false
+            }
+        );
+        let hops = vec!["10.0.0.1"; 500].join(", ");
+        assert_eq!(client(&[&hops]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,243 @@
+//! JSON bodies, in and out.
+//!
+//! Malformed JSON is 400, well-formed JSON that breaks a rule is 422 with a pointer to the field
+//! (RFC 6901), a body that is no JSON by its own word is 415. No answer repeats a value that was
+//! sent: it may be a password.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use validator::Validate;
+
+use crate::accounts::FieldError;
+use crate::http::error::ApiError;
+
+/// The largest body that is read, in bytes.
+pub const MOST_BYTES: usize = 16 * 1024;
+
+/// The longest a body may take to arrive.
+pub const MOST_TIME: Duration = Duration::from_secs(30);
+
+/// A required JSON object.
+pub struct Body<T>(pub T);
+
+/// A JSON object that may be left out whole.
+pub struct OptionalBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (bytes, is_json) = read(request).await?;
+        if bytes.is_empty() {
+            return Err(ApiError::invalid_request("The request needs a JSON body."));
+        }
+        parse(&bytes, is_json).map(Self)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (bytes, is_json) = read(request).await?;
+        if bytes.is_empty() {
+            Ok(Self(T::default()))
+        } else {
+            parse(&bytes, is_json).map(Self)
+        }
+    }
+}
+
+/// Reads the whole body within its bounds; tells also whether it calls itself JSON.
+async fn read(request: Request) -> Result<(Bytes, bool), ApiError> {
+    let headers = request.headers();
+    let is_json = is_json(headers);
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // A body of the wrong kind or size is refused before any of it is read.
+    if declared.is_some_and(|length| length > MOST_BYTES as u64) {
+        return Err(ApiError::payload_too_large());
+    }
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(ApiError::unsupported_media_type(
+            "A compressed body is not accepted.",
+        ));
+    }
+    if headers.contains_key(CONTENT_TYPE) && !is_json {
+        return Err(not_json());
+    }
+    let limited = Limited::new(request.into_body(), MOST_BYTES);
+    match tokio::time::timeout(MOST_TIME, limited.collect()).await {
+        Err(_) => Err(ApiError::request_timeout()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::payload_too_large()),
+        Ok(Err(_)) => Err(ApiError::invalid_request("The request body broke off.")),
+        Ok(Ok(collected)) => Ok((collected.to_bytes(), is_json)),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let kind = value.to_str().ok().and_then(|text| text.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn not_json() -> ApiError {
+    ApiError::unsupported_media_type("The body must be sent as Content-Type: application/json.")
+}
+
+fn parse<T: DeserializeOwned + Validate>(bytes: &[u8], is_json: bool) -> Result<T, ApiError> {
+    if !is_json {
+        return Err(not_json());
+    }
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|_| ApiError::invalid_request("The request body is not well-formed JSON."))?;
+    if !value.is_object() {
+        let refused = field("", "wrong_type", "The body must be a JSON object.");
+        return Err(ApiError::validation_failed(vec![refused]));
+    }
+    let parsed: T = serde_path_to_error::deserialize(value).map_err(|error| wrong_shape(&error))?;
+    match parsed.validate() {
+        Ok(()) => Ok(parsed),
+        Err(errors) => Err(ApiError::validation_failed(broken_rules(&errors))),
+    }
+}
+
+fn field(pointer: &str, code: &'static str, message: &str) -> FieldError {
+    FieldError {
+        pointer: pointer.to_owned(),
+        code,
+        message: message.to_owned(),
+    }
+}
+
+/// serde's own message repeats the value, so only where and which kind of error is taken from it.
+fn wrong_shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let mut pointer = String::new();
+    for segment in error.path() {
+        if let serde_path_to_error::Segment::Map { key } = segment {
+            pointer.push('/');
+            pointer.push_str(key);
+        }
+    }
+    let text = error.inner().to_string();
+    let missing = text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split_once('`'));
+    let refused = match missing {
+        Some((name, _)) => field(
+            &format!("{pointer}/{name}"),
+            "required",
+            "This field is required.",
+        ),
+        None => field(&pointer, "wrong_type", "This field has the wrong type."),
+    };
+    ApiError::validation_failed(vec![refused])
+}
+
+/// `validator` keeps the refused value in its parameters; they stay behind here.
+fn broken_rules(errors: &validator::ValidationErrors) -> Vec<FieldError> {
+    let broken = |(name, errors): (_, &Vec<validator::ValidationError>)| {
+        let too_long = errors.iter().any(|error| error.code == "length");
+        let (code, message) = if too_long {
+            ("too_long", "This field is too long.")
+        } else {
+            ("invalid", "This field is not valid.")
+        };
+        field(&format!("/{name}"), code, message)
+    };
+    let mut fields: Vec<FieldError> = errors.field_errors().into_iter().map(broken).collect();
+    fields.sort_by(|a, b| a.pointer.cmp(&b.pointer));
+    fields
+}
+
+/// A JSON answer with its status.
+pub struct Answer<T>(pub StatusCode, pub T);
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.1) {
+            Ok(body) => {
+                let kind = HeaderValue::from_static("application/json; charset=utf-8");
+                (self.0, [(CONTENT_TYPE, kind)], body).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer could not be written as JSON");
+                ApiError::internal().into_response()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, serde::Deserialize, Validate)]
+    struct Form {
+        #[expect(dead_code, reason = "only its type matters here")]
+        email: String,
+        #[validate(length(max = 4))]
+        #[serde(default)]
+        token: String,
+    }
+
+    fn refuse(body: &str) -> (u16, Vec<(String, &'static str)>) {
+        let error = parse::<Form>(body.as_bytes(), true).unwrap_err();
+        let errors = error
+            .problem()
+            .errors
+            .iter()
+            .map(|e| (e.pointer.clone(), e.code))
+            .collect();
+        (error.status().as_u16(), errors)
+    }
+
+    #[test]
+    fn malformed_json_is_400() {
+        for body in [
+            "{",
+            "",
+            "{\"email\":\"\\ud800\"}",
+            "{'email':1}",
+            "{\"email\":\"a\"} x",
+        ] {
+            assert_eq!(refuse(body), (400, vec![]), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_wrong_typed_field_is_422_with_its_pointer() {
+        assert_eq!(refuse("{}"), (422, vec![("/email".into(), "required")]));
+        assert_eq!(
+            refuse("{\"email\":7}"),
+            (422, vec![("/email".into(), "wrong_type")])
+        );
+        assert_eq!(
+            refuse("{\"email\":null}"),
+            (422, vec![("/email".into(), "wrong_type")])
+        );
+        assert_eq!(refuse("[]"), (422, vec![(String::new(), "wrong_type")]));
+    }
+
+    #[test]
+    fn a_refusal_never_repeats_the_value() {
+        let error = parse::<Form>(b"{\"email\":\"a\",\"token\":\"hunter2-hunter2\"}", true).unwrap_err();
+        assert_eq!(error.problem().errors.len(), 1);
+        assert!(!format!("{error:?}").contains("hunter2"));
+        let error = parse::<Form>(b"{\"email\":[\"hunter2\"]}", true).unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,12 @@
+//! What handlers take from a request. axum's own `Json` and `Path` are not used: their refusals
+//! are not ours (contract, section 3.6) and can repeat what the client sent.
+
+mod body;
+mod caller;
+mod identity;
+mod path;
+
+pub use body::{Answer, Body, OptionalBody};
+pub use caller::From;
+pub use identity::{Authenticated, Credential};
+pub use path::Id;

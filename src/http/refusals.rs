@@ -1,0 +1,144 @@
+//! How each use case's error reads as an [`ApiError`]. What is logged and what is sent are two texts.
+
+use crate::accounts::{
+    AuthenticateError, ConfirmResetError, EndSessionError, LoginError, LogoutError, MailRequestError,
+    ReauthenticateError, RefreshError, RegisterError, UpdateProfileError, VerifyEmailError,
+};
+use crate::http::error::ApiError;
+use crate::rate_limit::Decision;
+use crate::storage::StorageError;
+
+impl From<StorageError> for ApiError {
+    fn from(error: StorageError) -> Self {
+        if error.is_unavailable() {
+            tracing::warn!(%error, "the database is unavailable");
+            Self::unavailable()
+        } else {
+            tracing::error!(%error, "a database query failed");
+            Self::internal()
+        }
+    }
+}
+
+/// The account's limit: its rule is named, its counts show in no header.
+fn limited(decision: &Decision) -> ApiError {
+    let rule = decision
+        .refusal()
+        .map_or("login_account", |refusal| refusal.rule.name());
+    ApiError::rate_limited(rule, decision.retry_after_seconds())
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Invalid(fields) => Self::validation_failed(fields),
+            RegisterError::EmailTaken => Self::email_taken(),
+            RegisterError::Overloaded => Self::overloaded(),
+            RegisterError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<LoginError> for ApiError {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Invalid(fields) => Self::validation_failed(fields),
+            LoginError::Limited(decision) => limited(&decision),
+            LoginError::InvalidCredentials => Self::invalid_credentials(),
+            LoginError::AccountInactive => Self::account_inactive(),
+            LoginError::EmailNotVerified => Self::email_not_verified(),
+            LoginError::Overloaded => Self::overloaded(),
+            LoginError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for ApiError {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Invalid => Self::invalid_refresh_token(),
+            RefreshError::Reused => Self::refresh_token_reused(),
+            RefreshError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<LogoutError> for ApiError {
+    fn from(error: LogoutError) -> Self {
+        match error {
+            LogoutError::Invalid => Self::token_invalid(),
+            LogoutError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AuthenticateError> for ApiError {
+    fn from(error: AuthenticateError) -> Self {
+        match error {
+            AuthenticateError::Expired => Self::token_expired(),
+            AuthenticateError::Invalid => Self::token_invalid(),
+            AuthenticateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateProfileError> for ApiError {
+    fn from(error: UpdateProfileError) -> Self {
+        match error {
+            UpdateProfileError::Invalid(fields) => Self::validation_failed(fields),
+            UpdateProfileError::SessionOver => Self::token_invalid(),
+            UpdateProfileError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReauthenticateError> for ApiError {
+    fn from(error: ReauthenticateError) -> Self {
+        match error {
+            ReauthenticateError::Invalid(fields) => Self::validation_failed(fields),
+            ReauthenticateError::Limited(decision) => limited(&decision),
+            ReauthenticateError::SessionOver => Self::token_invalid(),
+            ReauthenticateError::Overloaded => Self::overloaded(),
+            ReauthenticateError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<MailRequestError> for ApiError {
+    fn from(error: MailRequestError) -> Self {
+        match error {
+            MailRequestError::Invalid(fields) => Self::validation_failed(fields),
+            MailRequestError::Overloaded => Self::overloaded(),
+            MailRequestError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<VerifyEmailError> for ApiError {
+    fn from(error: VerifyEmailError) -> Self {
+        match error {
+            VerifyEmailError::InvalidToken => Self::invalid_verification_token(),
+            VerifyEmailError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmResetError> for ApiError {
+    fn from(error: ConfirmResetError) -> Self {
+        match error {
+            ConfirmResetError::InvalidToken => Self::invalid_reset_token(),
+            ConfirmResetError::Invalid(fields) => Self::validation_failed(fields),
+            ConfirmResetError::Overloaded => Self::overloaded(),
+            ConfirmResetError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<EndSessionError> for ApiError {
+    fn from(error: EndSessionError) -> Self {
+        match error {
+            EndSessionError::NotFound => Self::not_found(),
+            EndSessionError::Storage(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The outermost stage: names the request and its client, turns panics and bare errors into
+//! problems, writes the headers that every answer carries (contract, sections 3.6 and 3.7).
+
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use uuid::Uuid;
+
+use crate::http::Http;
+use crate::http::client_ip::{self, ClientAddress};
+use crate::http::error::{ApiError, Problem, ProblemDocument};
+use crate::rate_limit::Client;
+
+/// `X-Request-Id`.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The address of the other end of the connection, put into each request by the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// What is known of a request before any of it is acted upon.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Who is counted.
+    pub client: Client,
+    /// The client's address as logs and sessions show it.
+    pub ip: IpAddr,
+    /// `RATE_LIMIT_ALLOWLIST` holds the address, and the client did not write it himself.
+    pub exempt: bool,
+    /// The value of `X-Request-Id`.
+    pub request_id: Arc<str>,
+}
+
+/// The stage.
+pub async fn envelope(State(http): State<Arc<Http>>, mut request: Request, next: Next) -> Response {
+    let context = context_of(&http, &request);
+    let request_id = Arc::clone(&context.request_id);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    request.extensions_mut().insert(context);
+
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = response.unwrap_or_else(|_| {
+        // The panic hook has logged message and place; neither may reach the client.
+        tracing::error!(%request_id, "a request handler panicked");
+        ApiError::internal().into_response()
+    });
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response = write_problem(response, &http.settings.public_url, &request_id);
+    }
+    write_headers(response.headers_mut(), &http, &request_id);
+    // The route's pattern and never the URL itself, which may carry what its sender should not have put there.
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    tracing::debug!(%method, route, status = response.status().as_u16(), %request_id, "answered");
+    response
+}
+
+fn context_of(http: &Http, request: &Request) -> Context {
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let trusted = &http.settings.trusted_proxies;
+    let ClientAddress { ip, proven } = client_ip::resolve(peer, request.headers(), trusted);
+    let limits = http.limiter.settings();
+    let from_proxy = peer
+        .map(|peer| peer.to_canonical())
+        .is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer)));
+    Context {
+        client: Client::of(ip, limits.ipv6_prefix),
+        ip,
+        exempt: proven && limits.allowlist.iter().any(|net| net.contains(&ip)),
+        request_id: request_id(request.headers(), from_proxy),
+    }
+}
+
+/// A trusted proxy's own id goes on, so that one id runs through all logs; anybody else gets a new one.
+fn request_id(headers: &HeaderMap, from_proxy: bool) -> Arc<str> {
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|_| from_proxy)
+        .and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if is_plain(id) => Arc::from(id),
+        _ => Arc::from(Uuid::now_v7().to_string()),
+    }
+}
+
+fn is_plain(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&id.len()) && id.bytes().all(plain)
+}
+
+/// Writes the body of an error, also of one that axum or a library made without us.
+fn write_problem(response: Response, public_url: &str, request_id: &str) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let problem = match parts.extensions.remove::<Problem>() {
+        Some(problem) => problem,
+        // An endpoint's own answer, such as health's 503.
+        None if is_json(&parts.headers) => return Response::from_parts(parts, body),
+        None => ApiError::for_status(parts.status).problem().clone(),
+    };
+    let document = ProblemDocument::new(&problem, parts.status, public_url, request_id);
+    let body = serde_json::to_vec(&document).unwrap_or_default();
+    parts
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+}
+
+fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
+    const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        // The CORS layer writes these for everybody; without an allowed origin they say nothing.
+        for name in [
+            ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            ACCESS_CONTROL_MAX_AGE,
+        ] {
+            headers.remove(name);
+        }
+    }
+    if http.settings.production {
+        headers.insert(
+            STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=63072000"),
+        );
+    }
+    if http.drain.is_cancelled() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Where no route answers: 404, but 405 for methods that nothing here ever answers.
+pub async fn fallback(method: Method) -> Response {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    if known.contains(&method) {
+        return ApiError::not_found().into_response();
+    }
+    let mut response = ApiError::method_not_allowed().into_response();
+    let allow = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(axum::http::header::ALLOW, allow);
+    debug_assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_trusted_proxy_names_the_request_and_only_plainly() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static("edge-42"));
+        assert_eq!(&*request_id(&headers, true), "edge-42");
+        assert_ne!(&*request_id(&headers, false), "edge-42");
+        headers.insert(REQUEST_ID, HeaderValue::from_static("a b\"c"));
+        assert_ne!(&*request_id(&headers, true), "a b\"c");
+    }
+}

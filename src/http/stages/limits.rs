@@ -1,0 +1,180 @@
+//! The limits a client meets before anything of the request is read: the global one and the
+//! endpoint's, decided together, and the headers that tell of them (contract, section 4).
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::audit::{Event, EventKind, Outcome};
+use crate::clock::Timestamp;
+use crate::http::Http;
+use crate::http::error::ApiError;
+use crate::http::stages::envelope::Context;
+use crate::rate_limit::{Charge, Decision, Rule, RuleReport, Subject};
+
+/// `X-RateLimit-Limit`: the count of the tightest rule.
+pub const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+/// `X-RateLimit-Remaining`.
+pub const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+/// `X-RateLimit-Reset`: Unix seconds.
+pub const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// `RateLimit` (the same draft).
+pub const STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Which endpoint is behind which rule. Filled where the routes are written.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointRules(HashMap<&'static str, Vec<(Method, Rule)>>);
+
+impl EndpointRules {
+    /// Puts `method` at `path` behind `rule`.
+    pub fn insert(&mut self, method: Method, path: &'static str, rule: Rule) {
+        self.0.entry(path).or_default().push((method, rule));
+    }
+
+    /// Takes over all of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    fn find(&self, method: &Method, path: &str) -> Option<Rule> {
+        // HEAD is GET without the body, so it counts as GET.
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        let rules = self.0.get(path)?;
+        rules
+            .iter()
+            .find(|(candidate, _)| candidate == method)
+            .map(|(_, rule)| *rule)
+    }
+}
+
+/// Everything under `/api/`, known path or not. An allow-listed client is never limited.
+#[must_use]
+pub fn covered_by_global(request: &Request) -> bool {
+    let exempt = request
+        .extensions()
+        .get::<Context>()
+        .is_none_or(|context| context.exempt);
+    !exempt && request.uri().path().starts_with("/api/")
+}
+
+/// The stage.
+pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
+    let limiter = http.limiter.clone();
+    // A request waits for Redis at most one command timeout, over all the calls it makes.
+    limiter.within_request(limited(&http, request, next)).await
+}
+
+async fn limited(http: &Http, request: Request, next: Next) -> Response {
+    if !http.limiter.settings().enabled || !covered_by_global(&request) {
+        return next.run(request).await;
+    }
+    let Some(context) = request.extensions().get::<Context>().cloned() else {
+        return ApiError::internal().into_response();
+    };
+    let path = request.extensions().get::<MatchedPath>();
+    let endpoint = path.and_then(|path| http.endpoint_rules.find(request.method(), path.as_str()));
+    let charge = |rule| Charge {
+        rule,
+        subject: Subject::Client(context.client),
+    };
+    let decision = match endpoint {
+        Some(rule) => http.limiter.take(&[charge(Rule::Global), charge(rule)]).await,
+        None => http.limiter.take(&[charge(Rule::Global)]).await,
+    };
+    let mut response = match decision.refusal() {
+        Some(refusal) => {
+            let rule = refusal.rule.name();
+            let event = Event::new(EventKind::RateLimited, Outcome::Failure).because(rule);
+            http.audit
+                .record(&event.in_request(context.ip, &context.request_id));
+            ApiError::rate_limited(rule, decision.retry_after_seconds()).into_response()
+        }
+        None => next.run(request).await,
+    };
+    write_headers(response.headers_mut(), &decision);
+    response
+}
+
+fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
+    if let Some(report) = decision.refusal().or_else(|| decision.tightest()) {
+        headers.insert(LIMIT, HeaderValue::from(report.limit));
+        headers.insert(REMAINING, HeaderValue::from(report.remaining));
+        headers.insert(RESET, HeaderValue::from(reset_seconds(report)));
+    }
+    let (mut policy, mut state) = (String::new(), String::new());
+    for (index, report) in decision.reports.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        let window = report.window.as_secs();
+        let name = policy_name(&decision.reports, index, report);
+        // Writing to a String cannot fail.
+        let _ = write!(policy, "{separator}\"{name}\";q={};w={window}", report.limit);
+        let _ = write!(
+            state,
+            "{separator}\"{name}\";r={};t={}",
+            report.remaining,
+            seconds_left(report)
+        );
+    }
+    if !policy.is_empty() {
+        if let Ok(value) = HeaderValue::try_from(policy) {
+            headers.insert(POLICY, value);
+        }
+        if let Ok(value) = HeaderValue::try_from(state) {
+            headers.insert(STATE, value);
+        }
+    }
+}
+
+/// A rule's further windows are policies of their own, told apart by their length: `global-3600`.
+fn policy_name(reports: &[RuleReport], index: usize, report: &RuleReport) -> String {
+    let first_of_rule = !reports
+        .iter()
+        .take(index)
+        .any(|earlier| earlier.rule == report.rule);
+    if first_of_rule {
+        report.rule.name().to_owned()
+    } else {
+        format!("{}-{}", report.rule.name(), report.window.as_secs())
+    }
+}
+
+/// Unix seconds, rounded up: a client that comes at that second does not come too early.
+fn reset_seconds(report: &RuleReport) -> i64 {
+    report.resets_at.as_millis().saturating_add(999).div_euclid(1000)
+}
+
+/// Rounded up, for the same reason.
+fn seconds_left(report: &RuleReport) -> u64 {
+    report
+        .reset_after
+        .as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
+}
+
+/// The local stage's refusal: 429 `burst`, with the same headers as any other.
+#[must_use]
+pub fn refuse_burst(burst: u32, retry_after: u64, now: Timestamp) -> Response {
+    let mut response = ApiError::rate_limited("burst", retry_after).into_response();
+    let headers = response.headers_mut();
+    headers.insert(LIMIT, HeaderValue::from(burst));
+    headers.insert(REMAINING, HeaderValue::from(0));
+    headers.insert(
+        RESET,
+        HeaderValue::from(now.plus(Duration::from_secs(retry_after)).as_seconds()),
+    );
+    response
+}

@@ -1,0 +1,128 @@
+//! The local stage: a token bucket per client in this process (tower-governor), in front of the
+//! limiter, so that a flood from one client costs no call to Redis.
+//!
+//! It enforces no documented limit: at its default it is never the tighter of the two.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use governor::middleware::NoOpMiddleware;
+use tower::{Layer, Service};
+use tower_governor::GovernorError;
+use tower_governor::governor::{Governor, GovernorConfig, GovernorConfigBuilder};
+use tower_governor::key_extractor::KeyExtractor;
+
+use crate::clock::Clock;
+use crate::http::error::ApiError;
+use crate::http::stages::envelope::Context;
+use crate::http::stages::limits;
+use crate::rate_limit::Client;
+
+/// How often idle clients are dropped from the map. A bucket is full again, and so forgettable,
+/// after two seconds without a request.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Counts by the client that the envelope found.
+#[derive(Clone, Debug)]
+pub struct ByClient;
+
+impl KeyExtractor for ByClient {
+    type Key = Client;
+
+    fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Client, GovernorError> {
+        let context = request.extensions().get::<Context>();
+        context
+            .map(|context| context.client)
+            .ok_or(GovernorError::UnableToExtractKey)
+    }
+}
+
+/// The buckets of all clients.
+#[derive(Clone)]
+pub struct LocalStage {
+    buckets: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
+    burst: u32,
+    clock: Clock,
+}
+
+impl LocalStage {
+    /// `burst` requests at once per client, refilled at half of it per second. `None` for a burst of 0.
+    #[must_use]
+    pub fn new(burst: u32, clock: Clock) -> Option<Self> {
+        let per_second = f64::from(burst) / 2.0;
+        let mut builder = GovernorConfigBuilder::default().key_extractor(ByClient);
+        // `.period()` is the time for one token; `.per_second(n)` would mean one token every n seconds.
+        let config = builder
+            .period(Duration::from_secs_f64(1.0 / per_second.max(0.5)))
+            .burst_size(burst)
+            .finish()?;
+        Some(Self {
+            buckets: Arc::new(config),
+            burst,
+            clock,
+        })
+    }
+
+    /// Forgets every client whose bucket is full. Without it the map would grow with each new client.
+    pub fn sweep(&self) {
+        self.buckets.limiter().retain_recent();
+        self.buckets.limiter().shrink_to_fit();
+    }
+}
+
+impl<S: Clone> Layer<S> for LocalStage {
+    type Service = LocalService<S>;
+
+    fn layer(&self, inner: S) -> LocalService<S> {
+        let (burst, clock) = (self.burst, self.clock.clone());
+        let governed = Governor::new(inner.clone(), &self.buckets).error_handler(move |error| match error {
+            // The crate rounds down; a client that waits as told must not come too early.
+            GovernorError::TooManyRequests { wait_time, .. } => {
+                limits::refuse_burst(burst, wait_time + 1, clock.now())
+            }
+            _ => axum::response::IntoResponse::into_response(ApiError::internal()),
+        });
+        LocalService {
+            governed,
+            direct: inner,
+        }
+    }
+}
+
+/// Sends what the global limit covers through the bucket, and the rest straight on.
+#[derive(Clone)]
+pub struct LocalService<S> {
+    governed: Governor<ByClient, NoOpMiddleware, S, Body>,
+    direct: S,
+}
+
+impl<S> Service<Request> for LocalService<S>
+where
+    S: Service<Request, Response = Response<Body>> + Send,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        // Both hold clones of one service, and axum's services are always ready.
+        std::task::ready!(self.governed.poll_ready(task))?;
+        self.direct.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if limits::covered_by_global(&request) {
+            Box::pin(self.governed.call(request))
+        } else {
+            Box::pin(self.direct.call(request))
+        }
+    }
+}

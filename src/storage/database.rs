@@ -1,0 +1,388 @@
+//! The two engines behind one type: connecting, transactions, and the macros that run one text on either.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, Sqlite, SqlitePool};
+
+use super::error::{ConnectError, MigrateError, StorageError};
+use super::{DatabaseUrl, Settings};
+
+/// All of `migrations/`, in the binary.
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Longest wait for a connection of PostgreSQL. With [`QUERY_TIMEOUT`] it keeps a request that meets a
+/// frozen server under five seconds.
+const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest wait for SQLite's one writer: many short writes queue for it.
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for the answer to one statement. The server has the same limit as `statement_timeout`;
+/// this one also holds when the server is frozen or the network has swallowed it.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long SQLite waits for a lock of another process (`stile user …` beside a server).
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// A database of either engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// One writer, because SQLite has one: writes queue for its connection, first come first served, and
+    /// none ever meets a lock. Readers never wait for it (write-ahead log).
+    Sqlite {
+        /// One connection.
+        writer: SqlitePool,
+        /// The others; they refuse to write.
+        readers: SqlitePool,
+    },
+    /// One pool for everything.
+    Postgres {
+        /// The pool.
+        pool: PgPool,
+        /// For migrations, which take a connection without statement timeout.
+        options: Box<PgConnectOptions>,
+    },
+}
+
+/// A connection to run statements on; inside a [`Transaction`] or each on its own.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) link: Link,
+    /// A statement was begun and has not ended: its answer may still come.
+    pub(super) in_flight: bool,
+    /// Inside a transaction.
+    open: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// Statements that take effect together at [`Transaction::commit`], or not at all. The first must write.
+#[derive(Debug)]
+pub struct Transaction(Connection);
+
+/// How the pool stands (for metrics).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// Open connections.
+    pub open: u32,
+    /// Of them, not in use.
+    pub idle: u32,
+}
+
+/// Runs `$query` on either engine's link, bounded in time.
+macro_rules! on {
+    ($on:expr, |$link:ident| $query:expr) => {{
+        let connection: &mut $crate::storage::Connection = $on;
+        connection.in_flight = true;
+        let answer = match &mut connection.link {
+            $crate::storage::database::Link::Sqlite($link) => {
+                $crate::storage::database::in_time($query).await
+            }
+            $crate::storage::database::Link::Postgres($link) => {
+                $crate::storage::database::in_time($query).await
+            }
+        };
+        match answer {
+            Some(answer) => {
+                connection.in_flight = false;
+                answer.map_err($crate::storage::StorageError::from)
+            }
+            None => Err($crate::storage::StorageError::timed_out()),
+        }
+    }};
+}
+
+/// `execute!(connection, sql, binds…)`: how many rows were touched.
+macro_rules! execute {
+    ($on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::storage::database::on!($on, |link| async {
+            sqlx::query($sql)$(.bind($bind))*.execute(&mut **link).await.map(|done| done.rows_affected())
+        })
+    };
+}
+
+/// `fetch_optional!(Row, connection, sql, binds…)`: the first row, if any.
+macro_rules! fetch_optional {
+    ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::storage::database::on!($on, |link| {
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(&mut **link)
+        })
+    };
+}
+
+/// `fetch_all!(Row, connection, sql, binds…)`: all rows.
+macro_rules! fetch_all {
+    ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::storage::database::on!($on, |link| {
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(&mut **link)
+        })
+    };
+}
+
+pub(super) use {execute, fetch_all, fetch_optional, on};
+
+/// `None` when there was no answer within [`QUERY_TIMEOUT`].
+pub(super) async fn in_time<T>(
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Option<Result<T, sqlx::Error>> {
+    tokio::time::timeout(QUERY_TIMEOUT, query).await.ok()
+}
+
+impl Database {
+    /// Opens the database; makes SQLite's file and folder. Fails if it does not answer now.
+    pub async fn connect(settings: &Settings) -> Result<Self, ConnectError> {
+        let database = match &settings.url {
+            DatabaseUrl::Sqlite(path) => Self::sqlite(path, settings.max_connections)?,
+            DatabaseUrl::Postgres(url) => Self::postgres(url.expose_secret(), settings)?,
+        };
+        // Two instances that start at once on a new SQLite file both want to switch it to WAL, and that one
+        // lock is not waited for by SQLite itself.
+        let mut tries = 50;
+        loop {
+            match database.write().await {
+                Ok(_) => return Ok(database),
+                Err(error)
+                    if tries > 0 && matches!(database, Self::Sqlite { .. }) && error.is_unavailable() =>
+                {
+                    tries -= 1;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return Err(ConnectError::Unreachable(error)),
+            }
+        }
+    }
+
+    fn sqlite(path: &Path, max_connections: u32) -> Result<Self, ConnectError> {
+        make_private_file(path).map_err(ConnectError::File)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: a commit is on the disk before it is acknowledged, so that not even a power cut brings a
+            // used link or an old password back. NORMAL would survive a killed process only.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
+                // A local file does not go away; a ping each time would cost as much as the query.
+                .test_before_acquire(false)
+        };
+        let writer = pool(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(options.clone());
+        let readers = pool(max_connections.saturating_sub(1).max(1))
+            .connect_lazy_with(options.pragma("query_only", "ON"));
+        Ok(Self::Sqlite { writer, readers })
+    }
+
+    fn postgres(url: &str, settings: &Settings) -> Result<Self, ConnectError> {
+        let mut options = PgConnectOptions::from_str(url).map_err(|_| ConnectError::Url)?;
+        // Whoever demands TLS gets it verified: libpq's `require` alone would take any certificate.
+        if matches!(options.get_ssl_mode(), PgSslMode::Require) {
+            options = options.ssl_mode(PgSslMode::VerifyFull);
+        }
+        if let Some(authorities) = &settings.tls_ca_file {
+            options = options.ssl_root_cert(authorities);
+        }
+        let options = options
+            .application_name("stile")
+            .options([("client_min_messages", "warning")])
+            .disable_statement_logging();
+        let limited = options.clone().options([
+            ("statement_timeout", QUERY_TIMEOUT.as_millis()),
+            (
+                "idle_in_transaction_session_timeout",
+                5 * QUERY_TIMEOUT.as_millis(),
+            ),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT)
+            .connect_lazy_with(limited);
+        Ok(Self::Postgres {
+            pool,
+            options: Box::new(options),
+        })
+    }
+
+    /// Brings the schema up to date. Instances that start at once wait for each other; what fails or is
+    /// killed in the middle leaves nothing behind and runs again at the next start.
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        match self {
+            // sqlx takes no lock on SQLite. Inside one immediate transaction the migrator's own become
+            // savepoints, so a second instance waits for the first and then finds everything done.
+            Self::Sqlite { writer, .. } => {
+                let mut transaction = writer
+                    .begin_with("BEGIN IMMEDIATE")
+                    .await
+                    .map_err(StorageError::from)?;
+                MIGRATOR.run_direct(None, &mut *transaction, false).await?;
+                transaction.commit().await.map_err(StorageError::from)?;
+            }
+            // A connection of its own: a long migration must not meet the statement timeout, and closing it
+            // gives the advisory lock back whatever happened.
+            Self::Postgres { options, .. } => {
+                let connect = tokio::time::timeout(POSTGRES_ACQUIRE_TIMEOUT, options.connect());
+                let mut connection = connect
+                    .await
+                    .map_err(|_| StorageError::timed_out())?
+                    .map_err(StorageError::from)?;
+                let migrated = MIGRATOR.run_direct(None, &mut connection, false).await;
+                connection.close().await.ok();
+                migrated?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        execute!(&mut self.read().await?, "SELECT 1").map(drop)
+    }
+
+    /// A connection for reading.
+    pub async fn read(&self) -> Result<Connection, StorageError> {
+        Ok(Connection::new(match self {
+            Self::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
+            Self::Postgres { pool, .. } => Link::Postgres(pool.acquire().await?),
+        }))
+    }
+
+    /// A connection for single statements that write.
+    pub async fn write(&self) -> Result<Connection, StorageError> {
+        Ok(Connection::new(match self {
+            Self::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
+            Self::Postgres { pool, .. } => Link::Postgres(pool.acquire().await?),
+        }))
+    }
+
+    /// A transaction. Dropped without [`Transaction::commit`], it never happened.
+    pub async fn begin(&self) -> Result<Transaction, StorageError> {
+        let mut connection = self.write().await?;
+        connection.open = true;
+        let begin = match connection.link {
+            Link::Sqlite(_) => "BEGIN IMMEDIATE",
+            Link::Postgres(_) => "BEGIN",
+        };
+        run(&mut connection, begin).await?;
+        Ok(Transaction(connection))
+    }
+
+    /// Open and idle connections.
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        let count = |size: u32, idle: usize| PoolState {
+            open: size,
+            idle: u32::try_from(idle).unwrap_or(u32::MAX),
+        };
+        match self {
+            Self::Sqlite { writer, readers } => count(
+                writer.size() + readers.size(),
+                writer.num_idle() + readers.num_idle(),
+            ),
+            Self::Postgres { pool, .. } => count(pool.size(), pool.num_idle()),
+        }
+    }
+
+    /// Closes all connections, after those in use have been given back.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Self::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+}
+
+impl Connection {
+    fn new(link: Link) -> Self {
+        Self {
+            link,
+            in_flight: false,
+            open: false,
+        }
+    }
+}
+
+/// A connection that was given up in the middle is closed, not given back: its server may be frozen, and
+/// the pool would wait for it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.in_flight || self.open {
+            match &mut self.link {
+                Link::Sqlite(link) => link.close_on_drop(),
+                Link::Postgres(link) => link.close_on_drop(),
+            }
+        }
+    }
+}
+
+impl Transaction {
+    /// Makes it so. An error leaves open whether it did.
+    pub async fn commit(mut self) -> Result<(), StorageError> {
+        run(&mut self.0, "COMMIT").await?;
+        self.0.open = false;
+        Ok(())
+    }
+
+    /// Undoes it, and keeps the connection.
+    pub async fn rollback(mut self) -> Result<(), StorageError> {
+        run(&mut self.0, "ROLLBACK").await?;
+        self.0.open = false;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+/// A statement that begins or ends a transaction: not prepared.
+async fn run(connection: &mut Connection, sql: &'static str) -> Result<(), StorageError> {
+    on!(connection, |link| async {
+        sqlx::raw_sql(sql).execute(&mut **link).await.map(drop)
+    })
+}
+
+/// Makes the file, and the folders above it, readable by this user alone: it holds password hashes.
+fn make_private_file(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}

@@ -1,0 +1,55 @@
+//! `known_clients`: from where an account was used well, so that strangers cannot lock its owner out.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::database::{Connection, Transaction, execute, fetch_all};
+use super::error::StorageError;
+use crate::clock::Timestamp;
+
+#[derive(FromRow)]
+struct Known {
+    client: String,
+}
+
+/// Notes that the account was used from `client`, and forgets all but the `most` newest.
+pub async fn remember_client(
+    on: &mut Connection,
+    user_id: Uuid,
+    client: &str,
+    now: Timestamp,
+    most: i64,
+) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "INSERT INTO known_clients (user_id, client, seen_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (user_id, client) DO UPDATE SET seen_at = excluded.seen_at",
+        user_id.to_string(),
+        client,
+        now,
+    )?;
+    execute!(
+        on,
+        "DELETE FROM known_clients WHERE user_id = $1 AND client NOT IN \
+             (SELECT client FROM known_clients WHERE user_id = $1 ORDER BY seen_at DESC, client LIMIT $2)",
+        user_id.to_string(),
+        most,
+    )
+    .map(drop)
+}
+
+/// The clients noted for an account, the newest first.
+pub async fn known_clients(on: &mut Connection, user_id: Uuid) -> Result<Vec<String>, StorageError> {
+    let known = fetch_all!(
+        Known,
+        on,
+        "SELECT client FROM known_clients WHERE user_id = $1 ORDER BY seen_at DESC, client",
+        user_id.to_string(),
+    )?;
+    Ok(known.into_iter().map(|known| known.client).collect())
+}
+
+/// Forgets clients not seen since `before`; how many.
+pub async fn sweep_known_clients(on: &mut Transaction, before: Timestamp) -> Result<u64, StorageError> {
+    execute!(on, "DELETE FROM known_clients WHERE seen_at <= $1", before)
+}

@@ -1,0 +1,215 @@
+//! `mail_jobs`: the mail queue. Holds no live token.
+//!
+//! A worker takes a job by moving `due_at` ahead by the time it gives itself; if it dies, the job is due
+//! again. `attempts` tells two takings of one job apart.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::database::{Connection, execute, fetch_optional};
+use super::error::StorageError;
+use crate::clock::Timestamp;
+
+/// What to mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailKind {
+    /// The link of a registration; for an address that is verified by then, a notice instead.
+    Registration,
+    /// The same again, on request.
+    Verification,
+    /// The link that resets a password, if there is an account.
+    PasswordReset,
+    /// The link that proves a new address, or a notice if that is taken by then.
+    EmailChange,
+    /// Notice: the password was changed or reset.
+    PasswordChanged,
+    /// Notice to the present address: a change was asked for.
+    EmailChangeStarted,
+    /// Notice to the old address: it has been changed.
+    EmailChanged,
+}
+
+impl MailKind {
+    /// As it stands in the column and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registration => "registration",
+            Self::Verification => "verification",
+            Self::PasswordReset => "password_reset",
+            Self::EmailChange => "email_change",
+            Self::PasswordChanged => "password_changed",
+            Self::EmailChangeStarted => "email_change_started",
+            Self::EmailChanged => "email_changed",
+        }
+    }
+}
+
+impl TryFrom<String> for MailKind {
+    type Error = &'static str;
+
+    fn try_from(kind: String) -> Result<Self, Self::Error> {
+        let all = [
+            Self::Registration,
+            Self::Verification,
+            Self::PasswordReset,
+            Self::EmailChange,
+            Self::PasswordChanged,
+            Self::EmailChangeStarted,
+            Self::EmailChanged,
+        ];
+        all.into_iter()
+            .find(|known| known.as_str() == kind)
+            .ok_or("unknown kind of mail")
+    }
+}
+
+/// A mail to queue.
+pub struct NewMailJob<'a> {
+    /// A `UUIDv7`.
+    pub id: Uuid,
+    /// What.
+    pub kind: MailKind,
+    /// To whom: canonical address.
+    pub recipient: &'a str,
+    /// The account that it belongs to, where the request knew it; the job goes when the account goes.
+    pub user_id: Option<Uuid>,
+    /// The account's password version at the request (email change).
+    pub password_version: Option<i64>,
+    /// Password of the registration that the link will make real.
+    pub password_hash: Option<&'a str>,
+    /// Name of that registration.
+    pub full_name: Option<&'a str>,
+    /// The session that asked (email change).
+    pub session_id: Option<Uuid>,
+    /// The recipient's mail limit needs not be charged (any more).
+    pub is_charged: bool,
+    /// Now.
+    pub created_at: Timestamp,
+}
+
+/// A mail that this worker has taken. No `Debug`: it can hold a password hash.
+#[derive(Clone, FromRow)]
+pub struct MailJob {
+    /// A `UUIDv7`.
+    #[sqlx(try_from = "String")]
+    pub id: Uuid,
+    /// What.
+    #[sqlx(try_from = "String")]
+    pub kind: MailKind,
+    /// To whom.
+    pub recipient: String,
+    /// The account, where the request knew it.
+    pub user_id: Option<String>,
+    /// See [`NewMailJob::password_version`].
+    pub password_version: Option<i64>,
+    /// Password of the registration.
+    pub password_hash: Option<String>,
+    /// Name of the registration.
+    pub full_name: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// How often it was taken, this time included.
+    pub attempts: i64,
+    /// The recipient's mail limit has been charged.
+    pub is_charged: bool,
+}
+
+/// Queues a mail.
+pub async fn queue_mail(on: &mut Connection, job: &NewMailJob<'_>) -> Result<(), StorageError> {
+    queue_mail_if_room(on, job, i64::MAX).await.map(drop)
+}
+
+/// Queues a mail unless `most` are waiting; `false` if there is no room.
+pub async fn queue_mail_if_room(
+    on: &mut Connection,
+    job: &NewMailJob<'_>,
+    most: i64,
+) -> Result<bool, StorageError> {
+    let queued = execute!(
+        on,
+        "INSERT INTO mail_jobs (id, kind, recipient, user_id, password_version, password_hash, full_name, session_id, \
+             created_at, due_at, attempts, is_charged) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, 0, $10 \
+         WHERE (SELECT COUNT(*) FROM mail_jobs) < $11",
+        job.id.to_string(),
+        job.kind.as_str(),
+        job.recipient,
+        job.user_id.map(|id| id.to_string()),
+        job.password_version,
+        job.password_hash,
+        job.full_name,
+        job.session_id.map(|id| id.to_string()),
+        job.created_at,
+        job.is_charged,
+        most,
+    )?;
+    Ok(queued == 1)
+}
+
+/// Takes the mail that has been due longest, until `leased_until`; of any number of workers one gets it.
+pub async fn claim_mail(
+    on: &mut Connection,
+    now: Timestamp,
+    leased_until: Timestamp,
+) -> Result<Option<MailJob>, StorageError> {
+    fetch_optional!(
+        MailJob,
+        on,
+        "UPDATE mail_jobs SET due_at = $2, attempts = attempts + 1 \
+         WHERE id = (SELECT id FROM mail_jobs WHERE due_at <= $1 ORDER BY due_at, id LIMIT 1) AND due_at <= $1 \
+         RETURNING *",
+        now,
+        leased_until,
+    )
+}
+
+/// Whether any mail is due.
+pub async fn is_mail_due(on: &mut Connection, now: Timestamp) -> Result<bool, StorageError> {
+    let due = fetch_optional!(
+        (i64,),
+        on,
+        "SELECT COUNT(*) FROM (SELECT 1 FROM mail_jobs WHERE due_at <= $1 LIMIT 1) AS due",
+        now
+    )?;
+    Ok(due.is_some_and(|(count,)| count > 0))
+}
+
+/// Notes that the recipient's mail limit has been charged for this job, so that a retry does not again.
+pub async fn mark_mail_charged(on: &mut Connection, job: &MailJob) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE mail_jobs SET is_charged = TRUE WHERE id = $1",
+        job.id.to_string()
+    )
+    .map(drop)
+}
+
+/// Removes a mail that was sent or given up, unless another worker has taken it meanwhile.
+pub async fn finish_mail(on: &mut Connection, job: &MailJob) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "DELETE FROM mail_jobs WHERE id = $1 AND attempts = $2",
+        job.id.to_string(),
+        job.attempts
+    )
+    .map(drop)
+}
+
+/// Makes a mail that was not sent due again at `due_at`, unless another worker has taken it meanwhile.
+pub async fn retry_mail(on: &mut Connection, job: &MailJob, due_at: Timestamp) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE mail_jobs SET due_at = $3 WHERE id = $1 AND attempts = $2",
+        job.id.to_string(),
+        job.attempts,
+        due_at,
+    )
+    .map(drop)
+}
+
+/// How many mails are waiting.
+pub async fn count_mails(on: &mut Connection) -> Result<u64, StorageError> {
+    let count = fetch_optional!((i64,), on, "SELECT COUNT(*) FROM mail_jobs")?;
+    Ok(count.and_then(|(count,)| u64::try_from(count).ok()).unwrap_or(0))
+}

@@ -1,0 +1,365 @@
+//! `sessions`: who is signed in, and the refresh token that is live in each session.
+//!
+//! One row is one session through all its refreshes. Every refresh token of it consists of a half that all
+//! of them share (`family_hash` finds the row) and a half of its own (`token_hash` is the live one), so any
+//! token ever issued is recognised without keeping a row for each. Only hashes are stored.
+
+use std::net::IpAddr;
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
+use super::error::StorageError;
+use super::users::Account;
+use crate::clock::Timestamp;
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Its user logged out.
+    Logout,
+    /// An ended refresh token was used again.
+    Reuse,
+    /// Its user ended it from another session.
+    Revoked,
+    /// The password was changed in another session.
+    PasswordChanged,
+    /// The password was reset.
+    PasswordReset,
+    /// The address was changed from another session.
+    EmailChanged,
+    /// Another registration of the address was proven.
+    Replaced,
+}
+
+impl EndReason {
+    /// As it stands in the column and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Reuse => "refresh_reuse",
+            Self::Revoked => "revoked",
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordReset => "password_reset",
+            Self::EmailChanged => "email_changed",
+            Self::Replaced => "registration_replaced",
+        }
+    }
+}
+
+/// A row of `sessions`. No `Debug`: it holds hashes.
+#[derive(Clone, FromRow)]
+pub struct Session {
+    /// A `UUIDv7`.
+    #[sqlx(rename = "session_id", try_from = "String")]
+    pub id: Uuid,
+    /// Whose.
+    #[sqlx(try_from = "String")]
+    pub user_id: Uuid,
+    /// Hash of the live refresh token's own half.
+    pub token_hash: String,
+    /// Hash of its immediate predecessor's.
+    pub previous_hash: Option<String>,
+    /// The live token, sealed under the predecessor, while the grace lasts.
+    pub successor_sealed: Option<String>,
+    /// End of the grace.
+    pub grace_ends_at: Option<Timestamp>,
+    /// Where it was last used from.
+    pub client_ip: String,
+    /// `User-Agent` of the last login or refresh.
+    pub user_agent: Option<String>,
+    /// Login.
+    #[sqlx(rename = "session_created_at")]
+    pub created_at: Timestamp,
+    /// Last login or refresh.
+    pub last_active_at: Timestamp,
+    /// End if it is not refreshed before: the lesser of idle and absolute end.
+    pub live_until: Timestamp,
+    /// Absolute end.
+    pub expires_at: Timestamp,
+    /// When it was ended, if it was.
+    pub ended_at: Option<Timestamp>,
+    /// By what: [`EndReason::as_str`].
+    pub end_reason: Option<String>,
+}
+
+/// A session, its user, and when its user was last noted at a client.
+#[derive(FromRow)]
+pub struct SessionOfUser {
+    /// The session.
+    #[sqlx(flatten)]
+    pub session: Session,
+    /// Its user.
+    #[sqlx(flatten)]
+    pub account: Account,
+    /// When the client that asks was last noted for the user.
+    pub client_seen_at: Option<Timestamp>,
+}
+
+/// A session to open.
+pub struct NewSession<'a> {
+    /// A `UUIDv7`.
+    pub id: Uuid,
+    /// Whose.
+    pub user_id: Uuid,
+    /// Hash of the half that all its refresh tokens share.
+    pub family_hash: &'a str,
+    /// Hash of the first one's own half.
+    pub token_hash: &'a str,
+    /// Where the login came from.
+    pub client_ip: IpAddr,
+    /// Its `User-Agent`.
+    pub user_agent: Option<&'a str>,
+    /// Now.
+    pub created_at: Timestamp,
+    /// The lesser of idle and absolute end.
+    pub live_until: Timestamp,
+    /// Absolute end.
+    pub expires_at: Timestamp,
+}
+
+/// The change of a session's live refresh token.
+pub struct Rotation<'a> {
+    /// The session.
+    pub session_id: Uuid,
+    /// Hash of the token that was presented: rotates only while it is the live one.
+    pub presented_hash: &'a str,
+    /// Hash of its successor.
+    pub successor_hash: &'a str,
+    /// The successor sealed under the presented token; `None` without grace.
+    pub successor_sealed: Option<&'a str>,
+    /// End of the grace.
+    pub grace_ends_at: Timestamp,
+    /// Where the refresh came from.
+    pub client_ip: IpAddr,
+    /// Its `User-Agent`.
+    pub user_agent: Option<&'a str>,
+    /// Now.
+    pub now: Timestamp,
+    /// The lesser of the new idle and the absolute end.
+    pub live_until: Timestamp,
+}
+
+macro_rules! session_columns {
+    () => {
+        "sessions.id AS session_id, sessions.user_id, sessions.token_hash, sessions.previous_hash, \
+         sessions.successor_sealed, sessions.grace_ends_at, sessions.client_ip, sessions.user_agent, \
+         sessions.created_at AS session_created_at, sessions.last_active_at, sessions.live_until, \
+         sessions.expires_at, sessions.ended_at, sessions.end_reason"
+    };
+}
+
+/// Opens a session.
+pub async fn add_session(on: &mut Connection, session: &NewSession<'_>) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
+             last_active_at, live_until, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)",
+        session.id.to_string(),
+        session.user_id.to_string(),
+        session.family_hash,
+        session.token_hash,
+        session.client_ip.to_string(),
+        session.user_agent,
+        session.created_at,
+        session.live_until,
+        session.expires_at,
+    )
+    .map(drop)
+}
+
+/// The session that a refresh token was issued in, over or not, its user, and when `client` was last noted.
+pub async fn find_session_of_family(
+    on: &mut Connection,
+    family_hash: &str,
+    client: &str,
+) -> Result<Option<SessionOfUser>, StorageError> {
+    fetch_optional!(
+        SessionOfUser,
+        on,
+        concat!(
+            "SELECT ",
+            session_columns!(),
+            ", users.*, (SELECT seen_at FROM known_clients WHERE user_id = users.id AND client = $2) AS client_seen_at \
+             FROM sessions JOIN users ON users.id = sessions.user_id WHERE family_hash = $1"
+        ),
+        family_hash,
+        client,
+    )
+}
+
+/// The active user of a live session: what an access token is checked against.
+pub async fn find_live_session(
+    on: &mut Connection,
+    session_id: Uuid,
+    user_id: Uuid,
+    now: Timestamp,
+) -> Result<Option<Account>, StorageError> {
+    fetch_optional!(
+        Account,
+        on,
+        "SELECT users.* FROM sessions JOIN users ON users.id = sessions.user_id \
+         WHERE sessions.id = $1 AND users.id = $2 AND ended_at IS NULL AND live_until > $3 AND is_active",
+        session_id.to_string(),
+        user_id.to_string(),
+        now,
+    )
+}
+
+/// The live sessions of a user, the most recently active first.
+pub async fn live_sessions(
+    on: &mut Connection,
+    user_id: Uuid,
+    now: Timestamp,
+) -> Result<Vec<Session>, StorageError> {
+    fetch_all!(
+        Session,
+        on,
+        concat!(
+            "SELECT ",
+            session_columns!(),
+            " FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND live_until > $2 \
+             ORDER BY last_active_at DESC, id DESC"
+        ),
+        user_id.to_string(),
+        now,
+    )
+}
+
+/// Puts the successor in the live token's place; `false` if the presented token is no longer the live one or
+/// the session is over: of any number at once one wins.
+pub async fn rotate_session(on: &mut Connection, rotation: &Rotation<'_>) -> Result<bool, StorageError> {
+    let rotated = execute!(
+        on,
+        "UPDATE sessions SET previous_hash = token_hash, token_hash = $3, successor_sealed = $4, grace_ends_at = $5, \
+             client_ip = $6, user_agent = $7, last_active_at = $8, live_until = $9 \
+         WHERE id = $1 AND token_hash = $2 AND ended_at IS NULL AND live_until > $8",
+        rotation.session_id.to_string(),
+        rotation.presented_hash,
+        rotation.successor_hash,
+        rotation.successor_sealed,
+        rotation.grace_ends_at,
+        rotation.client_ip.to_string(),
+        rotation.user_agent,
+        rotation.now,
+        rotation.live_until,
+    )?;
+    Ok(rotated == 1)
+}
+
+/// Ends one live session of a user; `false` if there is none with this id.
+pub async fn end_session(
+    on: &mut Connection,
+    user_id: Uuid,
+    session_id: Uuid,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let ended = execute!(
+        on,
+        "UPDATE sessions SET ended_at = $3, end_reason = $4, successor_sealed = NULL \
+         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND live_until > $3",
+        session_id.to_string(),
+        user_id.to_string(),
+        now,
+        reason.as_str(),
+    )?;
+    Ok(ended == 1)
+}
+
+#[derive(FromRow)]
+struct Ended {
+    #[sqlx(try_from = "String")]
+    id: Uuid,
+    #[sqlx(try_from = "String")]
+    user_id: Uuid,
+}
+
+/// Ends the session that a refresh token was issued in; session and user if it was live.
+pub async fn end_session_of_family(
+    on: &mut Connection,
+    family_hash: &str,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<Option<(Uuid, Uuid)>, StorageError> {
+    let ended = fetch_optional!(
+        Ended,
+        on,
+        "UPDATE sessions SET ended_at = $2, end_reason = $3, successor_sealed = NULL \
+         WHERE family_hash = $1 AND ended_at IS NULL AND live_until > $2 RETURNING id, user_id",
+        family_hash,
+        now,
+        reason.as_str(),
+    )?;
+    Ok(ended.map(|ended| (ended.id, ended.user_id)))
+}
+
+/// Ends a session by its id alone; its user if it was live.
+pub async fn end_session_by_id(
+    on: &mut Connection,
+    session_id: Uuid,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<Option<Uuid>, StorageError> {
+    let ended = fetch_optional!(
+        Ended,
+        on,
+        "UPDATE sessions SET ended_at = $2, end_reason = $3, successor_sealed = NULL \
+         WHERE id = $1 AND ended_at IS NULL AND live_until > $2 RETURNING id, user_id",
+        session_id.to_string(),
+        now,
+        reason.as_str(),
+    )?;
+    Ok(ended.map(|ended| ended.user_id))
+}
+
+/// Ends all live sessions of a user but `keep`; how many they were.
+pub async fn end_other_sessions(
+    on: &mut Connection,
+    user_id: Uuid,
+    keep: Uuid,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    execute!(
+        on,
+        "UPDATE sessions SET ended_at = $3, end_reason = $4, successor_sealed = NULL \
+         WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL AND live_until > $3",
+        user_id.to_string(),
+        keep.to_string(),
+        now,
+        reason.as_str(),
+    )
+}
+
+/// Ends all live sessions of a user; how many they were.
+pub async fn end_sessions_of_user(
+    on: &mut Connection,
+    user_id: Uuid,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    // The nil id is no session's.
+    end_other_sessions(on, user_id, Uuid::nil(), reason, now).await
+}
+
+/// Erases the sealed successors whose grace has ended; how many.
+pub async fn erase_grace_successors(on: &mut Connection, now: Timestamp) -> Result<u64, StorageError> {
+    execute!(
+        on,
+        "UPDATE sessions SET successor_sealed = NULL WHERE successor_sealed IS NOT NULL AND grace_ends_at <= $1",
+        now,
+    )
+}
+
+/// Deletes sessions that expired, or were ended, before `before`; how many.
+pub async fn sweep_sessions(on: &mut Transaction, before: Timestamp) -> Result<u64, StorageError> {
+    execute!(
+        on,
+        "DELETE FROM sessions WHERE live_until <= $1 OR ended_at <= $1",
+        before
+    )
+}

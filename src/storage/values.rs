@@ -1,0 +1,61 @@
+//! How values of the program stand in columns, alike on both engines.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::{Database, Decode, Encode, Type};
+use uuid::{NoContext, Uuid};
+
+use crate::clock::Timestamp;
+
+/// A new `UUIDv7` of the moment `now`: ids sort by when they were made.
+#[must_use]
+pub fn new_id(now: Timestamp) -> Uuid {
+    let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+    let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, millis / 1000, nanos))
+}
+
+/// BIGINT: milliseconds since the Unix epoch.
+impl<DB: Database> Type<DB> for Timestamp
+where
+    i64: Type<DB>,
+{
+    fn type_info() -> DB::TypeInfo {
+        <i64 as Type<DB>>::type_info()
+    }
+
+    fn compatible(ty: &DB::TypeInfo) -> bool {
+        <i64 as Type<DB>>::compatible(ty)
+    }
+}
+
+impl<'q, DB: Database> Encode<'q, DB> for Timestamp
+where
+    i64: Encode<'q, DB>,
+{
+    fn encode_by_ref(&self, buf: &mut DB::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        self.as_millis().encode_by_ref(buf)
+    }
+}
+
+impl<'r, DB: Database> Decode<'r, DB> for Timestamp
+where
+    i64: Decode<'r, DB>,
+{
+    fn decode(value: DB::ValueRef<'r>) -> Result<Self, BoxDynError> {
+        <i64 as Decode<'r, DB>>::decode(value).map(Self::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_uuids_of_version_7_that_sort_by_time() {
+        let older = new_id(Timestamp::from_millis(1_700_000_000_123));
+        let newer = new_id(Timestamp::from_millis(1_700_000_000_124));
+        assert_eq!(older.get_version_num(), 7);
+        assert!(older.to_string() < newer.to_string());
+    }
+}

@@ -1,0 +1,22 @@
+//! The real binary: what it says, how it ends, and what it finds in its environment.
+
+#[path = "../support/process.rs"]
+mod process;
+
+mod check;
+mod commands;
+mod refusals;
+mod start;
+
+/// A good secret.
+const SECRET: &str = "q2nD0LxTfR8aPzWvYh3mKsEu7oJc5BgVt1XiZ9yCwN4bHkQeMrSdAl6FpUjG0O+/";
+
+/// What production needs, with servers that nobody runs.
+const PRODUCTION: &[(&str, &str)] = &[
+    ("ENVIRONMENT", "production"),
+    ("JWT_SECRET", SECRET),
+    ("DATABASE_URL", "postgres://stile:s3cr3t@127.0.0.1:1/stile"),
+    ("REDIS_URL", "redis://:s3cr3t@127.0.0.1:1/0"),
+    ("SMTP_URL", "smtp://mailer:s3cr3t@127.0.0.1:1"),
+    ("PUBLIC_URL", "https://auth.example.org"),
+];

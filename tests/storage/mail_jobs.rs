@@ -1,0 +1,104 @@
+//! `mail_jobs`
+
+use std::collections::HashSet;
+
+use stile::storage::{self as s, MailKind, NewMailJob};
+
+use crate::engines::{add_user, at, on_both_engines, race};
+
+pub fn new_job(kind: MailKind, recipient: &str) -> NewMailJob<'_> {
+    NewMailJob {
+        id: s::new_id(at(0)),
+        kind,
+        recipient,
+        user_id: None,
+        password_version: None,
+        password_hash: None,
+        full_name: None,
+        session_id: None,
+        is_charged: false,
+        created_at: at(0),
+    }
+}
+
+on_both_engines! {
+    async fn a_taken_mail_comes_back_when_its_lease_ends_and_is_gone_when_finished(db) {
+        let user = add_user(&db, "ada@example.com").await;
+        let mut on = db.write().await.unwrap();
+        let mut job = new_job(MailKind::Registration, "ada@example.com");
+        job.user_id = Some(user);
+        job.password_hash = Some("hash");
+        job.full_name = Some("Ada");
+        assert!(!s::is_mail_due(&mut on, at(0)).await.unwrap());
+        s::queue_mail(&mut on, &job).await.unwrap();
+        assert!(s::is_mail_due(&mut on, at(0)).await.unwrap());
+        let taken = s::claim_mail(&mut on, at(0), at(60)).await.unwrap().unwrap();
+        assert_eq!((taken.id, taken.kind, taken.attempts), (job.id, MailKind::Registration, 1));
+        assert_eq!((taken.password_hash.as_deref(), taken.full_name.as_deref()), (Some("hash"), Some("Ada")));
+        assert!(!taken.is_charged);
+        assert!(s::claim_mail(&mut on, at(59), at(120)).await.unwrap().is_none());
+        s::mark_mail_charged(&mut on, &taken).await.unwrap();
+        let again = s::claim_mail(&mut on, at(60), at(120)).await.unwrap().unwrap();
+        assert_eq!((again.attempts, again.is_charged), (2, true));
+        s::finish_mail(&mut on, &taken).await.unwrap();
+        assert_eq!(s::count_mails(&mut on).await.unwrap(), 1, "the first worker has lost it");
+        s::retry_mail(&mut on, &taken, at(61)).await.unwrap();
+        assert!(s::claim_mail(&mut on, at(61), at(120)).await.unwrap().is_none());
+        s::retry_mail(&mut on, &again, at(70)).await.unwrap();
+        let third = s::claim_mail(&mut on, at(70), at(130)).await.unwrap().unwrap();
+        s::finish_mail(&mut on, &third).await.unwrap();
+        assert_eq!(s::count_mails(&mut on).await.unwrap(), 0);
+    }
+}
+
+on_both_engines! {
+    async fn the_mail_that_is_due_longest_is_taken_first(db) {
+        let mut on = db.write().await.unwrap();
+        for seconds in [2, 0, 1] {
+            let mut job = new_job(MailKind::PasswordReset, "ada@example.com");
+            job.created_at = at(seconds);
+            s::queue_mail(&mut on, &job).await.unwrap();
+        }
+        let mut order = Vec::new();
+        while let Some(job) = s::claim_mail(&mut on, at(9), at(60)).await.unwrap() {
+            order.push(job.created_at);
+        }
+        assert_eq!(order, [at(0), at(1), at(2)]);
+    }
+}
+
+on_both_engines! {
+    async fn of_32_workers_each_mail_goes_to_exactly_one(db) {
+        for _ in 0..16 {
+            s::queue_mail(&mut db.write().await.unwrap(), &new_job(MailKind::PasswordReset, "a@example.com")).await.unwrap();
+        }
+        let taken = race(32, |_| {
+            let database = db.database.clone();
+            async move {
+                let mut mine = Vec::new();
+                for _ in 0..16 {
+                    let job = s::claim_mail(&mut database.write().await.unwrap(), at(1), at(60)).await.unwrap();
+                    mine.extend(job.map(|job| job.id));
+                }
+                mine
+            }
+        })
+        .await;
+        let taken: Vec<_> = taken.into_iter().flatten().collect();
+        assert_eq!(taken.len(), 16);
+        assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 16);
+    }
+}
+
+on_both_engines! {
+    /// RST-13: the queue is bounded.
+    async fn a_full_queue_takes_no_more_but_notices(db) {
+        let mut on = db.write().await.unwrap();
+        let job = || new_job(MailKind::PasswordReset, "ada@example.com");
+        assert!(s::queue_mail_if_room(&mut on, &job(), 2).await.unwrap());
+        assert!(s::queue_mail_if_room(&mut on, &job(), 2).await.unwrap());
+        assert!(!s::queue_mail_if_room(&mut on, &job(), 2).await.unwrap());
+        s::queue_mail(&mut on, &new_job(MailKind::PasswordChanged, "ada@example.com")).await.unwrap();
+        assert_eq!(s::count_mails(&mut on).await.unwrap(), 3);
+    }
+}
