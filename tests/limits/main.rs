@@ -11,5 +11,9 @@
 mod redis_server;
 
 mod differential;
+mod keys;
+mod outage;
+mod properties;
+mod proxy;
 mod stand;
 mod suite;

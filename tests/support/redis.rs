@@ -132,6 +132,12 @@ impl RedisServer {
         self.wait_until_ready().await;
     }
 
+    /// Starts it again with other arguments.
+    pub async fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        self.restart().await;
+    }
+
     async fn wait_until_ready(&mut self) {
         for _ in 0..1000 {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
