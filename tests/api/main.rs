@@ -9,3 +9,4 @@ mod postgres;
 
 mod door;
 mod surface;
+mod tokens;
