@@ -9,5 +9,6 @@ mod postgres;
 
 mod cookies;
 mod door;
+mod hostile_input;
 mod surface;
 mod tokens;
