@@ -10,10 +10,12 @@
 #[path = "../support/redis.rs"]
 mod redis_server;
 
+mod cluster;
 mod differential;
 mod keys;
 mod outage;
 mod properties;
 mod proxy;
+mod size;
 mod stand;
 mod suite;

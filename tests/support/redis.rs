@@ -41,7 +41,8 @@ impl RedisServer {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server with more arguments, as on the command line: `["--maxmemory", "2mb"]`.
+    /// Starts a server with more arguments, as on the command line: `["--maxmemory", "2mb"]`. `{port}` and `{folder}`
+    /// in them stand for its own.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::stopped(arguments);
         server.restart().await;
@@ -119,7 +120,7 @@ impl RedisServer {
                 "--dir",
             ])
             .arg(&self.folder)
-            .args(&self.arguments)
+            .args(self.arguments.iter().map(|word| self.filled(word)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -130,6 +131,11 @@ impl RedisServer {
             panic!("cannot start redis-server ({error}): apt-get install -y redis-server util-linux")
         }));
         self.wait_until_ready().await;
+    }
+
+    fn filled(&self, word: &str) -> String {
+        word.replace("{port}", &self.port.to_string())
+            .replace("{folder}", &self.folder.to_string_lossy())
     }
 
     /// Starts it again with other arguments.
