@@ -122,11 +122,6 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The port it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Freezes the server and all its backends: sockets stay open, nothing answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
