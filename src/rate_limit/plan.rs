@@ -65,7 +65,7 @@ impl Plan {
                 limit: 0,
                 remaining: 0,
                 window,
-                resets_at: Timestamp::from_millis(now.unix_ms).plus(window),
+                resets_at: Timestamp::from_millis(now.unix_ms()).plus(window),
                 reset_after: window,
                 refused: true,
             }

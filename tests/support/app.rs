@@ -200,7 +200,7 @@ impl TestApp {
     }
 
     pub fn post(&self, path: &str, body: Value) -> Request<'_> {
-        self.request(Method::POST, path).json(body)
+        self.request(Method::POST, path).json(&body)
     }
 
     pub fn delete(&self, path: &str) -> Request<'_> {
@@ -335,7 +335,7 @@ impl Request<'_> {
         self.header("x-forwarded-for", client)
     }
 
-    pub fn json(self, body: Value) -> Self {
+    pub fn json(self, body: &Value) -> Self {
         self.header("content-type", "application/json")
             .raw(body.to_string())
     }

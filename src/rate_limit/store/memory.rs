@@ -258,21 +258,20 @@ impl MemoryStore {
         }
     }
 
-    /// Charges all of `asks` or none. `share` is asked for each counter.
+    /// Charges all of `asks` or none. `portion` is asked for each counter.
     #[must_use]
-    pub fn take(&self, now: Moment, asks: &[Ask], share: Share<'_>, standing: Standing) -> Answer {
-        let mut locked = self.lock(asks.iter().map(|ask| &ask.key));
+    pub fn take(&self, now: Moment, asks: &[Ask], portion: Share<'_>, standing: Standing) -> Answer {
+        let mut held = self.lock(asks.iter().map(|ask| &ask.key));
         let mut counts = Vec::with_capacity(asks.len());
         for ask in asks {
             let share = if standing == Standing::Sole {
                 ask.limit
             } else {
-                share(&ask.key, ask.limit)
+                portion(&ask.key, ask.limit)
             };
             let look = |counter: &mut Counter| counter.look(now, ask, share);
             counts.push(
-                locked
-                    .shard(&ask.key)
+                held.shard(&ask.key)
                     .and_then(|shard| shard.with(now, &ask.key, look)),
             );
         }
@@ -283,7 +282,7 @@ impl MemoryStore {
             .all(|(ask, count)| ask.shadow || !count.over);
         if admitted {
             for (ask, count) in asks.iter().zip(&mut counts) {
-                let shard = locked.shard(&ask.key);
+                let shard = held.shard(&ask.key);
                 shard.and_then(|shard| {
                     shard.with(now, &ask.key, |counter| counter.charge(now, ask, standing))
                 });
@@ -297,12 +296,12 @@ impl MemoryStore {
     /// Looks whether `asks` can be refused without Redis, and collects what Redis has to be told with them.
     #[must_use]
     pub fn prepare(&self, now: Moment, asks: &[Ask], share: Share<'_>) -> Prepared {
-        let mut locked = self.lock(asks.iter().map(|ask| &ask.key));
+        let mut held = self.lock(asks.iter().map(|ask| &ask.key));
         let mut known = Vec::with_capacity(asks.len());
         let mut unmerged = Vec::new();
         let mut refused = false;
         for ask in asks {
-            let counter = locked
+            let counter = held
                 .shard(&ask.key)
                 .and_then(|shard| shard.counters.get_mut(&ask.key));
             let Some(counter) = counter else {
@@ -324,7 +323,7 @@ impl MemoryStore {
         if !refused {
             return Prepared::Ask { known, unmerged };
         }
-        let look = |ask: &Ask| match locked
+        let look = |ask: &Ask| match held
             .shard(&ask.key)
             .and_then(|shard| shard.counters.get_mut(&ask.key))
         {
@@ -351,11 +350,11 @@ impl MemoryStore {
     }
 
     /// A call that timed out, and was charged here as [`Standing::Doubtful`], turned out to be counted or not.
-    pub fn settle(&self, now: Moment, taken: &Taken, counted: bool) {
+    pub fn settle(&self, now: Moment, taken: &Taken, by_redis: bool) {
         self.shard_of(&taken.key)
             .with_known(&taken.key, |counter| match counter {
-                Counter::Fixed(counter) => counter.settle(now, taken, counted),
-                Counter::Exact(counter) => counter.settle(taken, counted),
+                Counter::Fixed(counter) => counter.settle(now, taken, by_redis),
+                Counter::Exact(counter) => counter.settle(taken, by_redis),
             });
     }
 
