@@ -179,7 +179,9 @@ async fn no_issued_token_stands_in_the_database_file() {
         let raw = URL_SAFE_NO_PAD
             .decode(&secret)
             .unwrap_or_else(|_| secret.clone().into_bytes());
-        let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = raw
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         for form in [secret.as_bytes(), &raw, hex.as_bytes()] {
             assert!(!stored.windows(form.len()).any(|window| window == form));
         }

@@ -1,6 +1,6 @@
 //! Logging in.
 
-use stile::accounts::LoginError;
+use stile::accounts::{Caller, LoginError};
 use stile::rate_limit::Rule;
 
 use crate::databases::{on_both_engines, race};
@@ -17,6 +17,10 @@ async fn wrong(world: &World, email: &str, from: u32) -> LoginError {
         .await
         .err()
         .unwrap()
+}
+
+fn stranger(n: usize) -> Caller {
+    caller(100 + u32::try_from(n).unwrap())
 }
 
 on_both_engines! {
@@ -101,7 +105,7 @@ on_both_engines! {
         world.register(EMAIL).await;
         let errors = race(50, |n| {
             let accounts = world.accounts.clone();
-            async move { accounts.login(EMAIL, "wrong-password", &caller(100 + n as u32)).await.err().unwrap() }
+            async move { accounts.login(EMAIL, "wrong-password", &stranger(n)).await.err().unwrap() }
         })
         .await;
         let tried = errors.iter().filter(|error| matches!(error, LoginError::InvalidCredentials)).count();
@@ -184,7 +188,7 @@ on_both_engines! {
         world.raw(&format!("UPDATE users SET password_hash = '{weak}'")).await;
         let logins = race(20, |n| {
             let accounts = world.accounts.clone();
-            async move { accounts.login(EMAIL, PASSWORD, &caller(n as u32)).await.is_ok() }
+            async move { accounts.login(EMAIL, PASSWORD, &stranger(n)).await.is_ok() }
         })
         .await;
         assert!(logins.into_iter().all(|logged_in| logged_in));

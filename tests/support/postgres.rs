@@ -188,6 +188,8 @@ impl Server {
                 started.elapsed() < Duration::from_secs(30),
                 "PostgreSQL does not come up: {log}"
             );
+            // Once a test binary, before any test of it runs: there is no async worker to hold up.
+            #[expect(clippy::disallowed_methods, reason = "a blocking start, as the initdb above")]
             std::thread::sleep(Duration::from_millis(50));
         }
     }
