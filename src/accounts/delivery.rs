@@ -96,10 +96,13 @@ impl Accounts {
     async fn take_mail(&self) -> Result<Option<MailJob>, StorageError> {
         let now = self.0.clock.now();
         // Looking costs SQLite no turn at its one writer.
-        if !storage::is_mail_due(&mut self.0.database.read().await?, now).await? {
-            return Ok(None);
+        while storage::is_mail_ready(&mut self.0.database.read().await?, now).await? {
+            let mut on = self.0.database.write().await?;
+            if let Some(job) = storage::claim_mail(&mut on, now, now.plus(LEASE)).await? {
+                return Ok(Some(job));
+            }
         }
-        storage::claim_mail(&mut self.0.database.write().await?, now, now.plus(LEASE)).await
+        Ok(None)
     }
 
     /// Sends one mail and takes it off the queue, or puts it back for later.
