@@ -149,7 +149,7 @@ async fn launch(
     };
     let stop = CancellationToken::new();
     let serving = app.serve(listener, stop.clone(), Duration::ZERO, Duration::from_secs(5));
-    let server = tokio::spawn(async move { drop(serving.await) });
+    let server = tokio::spawn(serving);
     (address, handles, stop, server)
 }
 
