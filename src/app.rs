@@ -174,8 +174,8 @@ impl App {
 /// finishes its request is no reason to call the end a failure.
 async fn finish(mut server: JoinHandle<()>, grace: Duration) {
     if tokio::time::timeout(grace, &mut server).await.is_err() {
-        server.abort();
         tracing::warn!("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off");
+        server.abort();
     }
 }
 

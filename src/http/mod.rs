@@ -33,7 +33,7 @@ use crate::storage::Database;
 
 use database_health::DatabaseHealth;
 use stages::limits::EndpointRules;
-use stages::{envelope, limits};
+use stages::{envelope, limits, origin};
 
 pub use stages::envelope::Peer;
 pub use stages::local::{LocalStage, SWEEP_EVERY};
@@ -121,6 +121,7 @@ pub struct Parts {
 pub fn router(parts: Parts) -> Router {
     let routes = routes::all();
     let cors = cors(&parts.settings);
+    let cookies_are_on = parts.settings.auth_cookies;
     let http = Arc::new(Http {
         accounts: parts.accounts,
         limiter: parts.limiter,
@@ -132,9 +133,11 @@ pub fn router(parts: Parts) -> Router {
         endpoint_rules: routes.rules,
         drain: parts.drain,
     });
+    let origins = cookies_are_on.then(|| from_fn_with_state(Arc::clone(&http), origin::origin));
     routes
         .router
         .fallback(envelope::fallback)
+        .layer(tower::util::option_layer(origins))
         .layer(from_fn_with_state(Arc::clone(&http), limits::limits))
         .layer(tower::util::option_layer(parts.local_stage))
         .layer(cors)

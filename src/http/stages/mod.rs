@@ -3,3 +3,4 @@
 pub mod envelope;
 pub mod limits;
 pub mod local;
+pub mod origin;
