@@ -19,7 +19,8 @@ use redis::{
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Merge, Merged, Reply, Taken};
+pub use super::reply::{Failure, Roll, TakeReply};
+use super::{Ask, Merge, Merged, Taken};
 use crate::rate_limit::key::CounterKey;
 use crate::rate_limit::{RedisSettings, StartError};
 
@@ -60,23 +61,6 @@ impl Scripts {
             announce: script(include_str!("announce.lua")),
         }
     }
-}
-
-/// Why Redis gave no answer. Holds no address, no password and no key.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// The value of a key is no counter. Says nothing about the server.
-    #[error("a key holds something that is no counter")]
-    Value,
-    /// The connection is gone; no call on it can succeed.
-    #[error("{0}")]
-    Disconnected(String),
-    /// The server refused, for a reason that concerns more than this call.
-    #[error("{0}")]
-    Server(String),
-    /// No answer in time.
-    #[error("timed out")]
-    Timeout,
 }
 
 impl From<RedisError> for Failure {
@@ -157,40 +141,6 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").finish_non_exhaustive()
     }
-}
-
-/// What Redis answered to one take.
-#[derive(Clone, Debug)]
-pub struct TakeReply {
-    /// All asks were charged; else none was.
-    pub admitted: bool,
-    /// The moment of the answer, Unix microseconds of Redis.
-    pub redis_us: i64,
-    /// Of each ask, its count and the end of its window (0 where none is open).
-    pub counts: Vec<(u32, i64)>,
-}
-
-impl TakeReply {
-    /// What it says of the ask at `place`.
-    #[must_use]
-    pub fn reply(&self, place: usize) -> Option<Reply> {
-        let (count, resets_at) = *self.counts.get(place)?;
-        Some(Reply {
-            admitted: self.admitted,
-            count,
-            resets_at,
-            redis_ms: self.redis_us / 1000,
-        })
-    }
-}
-
-/// Who is alive.
-#[derive(Clone, Debug)]
-pub struct Roll {
-    /// This process was on the list already; else Redis was emptied, or it was silent for long.
-    pub was_known: bool,
-    /// Everyone on the list, by their numbers.
-    pub alive: Vec<u64>,
 }
 
 impl RedisStore {
