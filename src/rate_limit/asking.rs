@@ -60,7 +60,7 @@ impl Remote {
         patience::spend(self.elapsed().saturating_sub(began));
         let now = self.now();
         for group in &mut groups {
-            self.conclude(now, asks, group, timed_out);
+            self.conclude(now, link, asks, group, timed_out);
         }
         let admitted = groups.iter().all(|group| group.answer.admitted);
         if !admitted {
@@ -94,7 +94,7 @@ impl Remote {
     }
 
     /// Turns what Redis said to one group, or did not say, into an answer.
-    fn conclude(&self, now: Moment, asks: &[Ask], group: &mut Group, timed_out: bool) {
+    fn conclude(&self, now: Moment, link: &Link, asks: &[Ask], group: &mut Group, timed_out: bool) {
         let of_group: Vec<Ask> = group
             .places
             .iter()
@@ -121,12 +121,12 @@ impl Remote {
                 return;
             }
             Some(Err(failure)) => {
-                self.note_failure(failure);
+                self.note_failure(link, failure);
                 Standing::Instead
             }
             None => {
                 if timed_out {
-                    self.note_failure(&Failure::Timeout);
+                    self.note_failure(link, &Failure::Timeout);
                 }
                 Standing::Doubtful
             }

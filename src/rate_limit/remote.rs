@@ -152,7 +152,7 @@ impl Remote {
         let connected = tokio::time::timeout(budget, phase.wait_for(|phase| *phase != Phase::Starting)).await;
         patience::spend(self.clock.elapsed().saturating_sub(began));
         if connected.is_err() && self.breaker.failed() {
-            self.lose(&Failure::Timeout);
+            self.lose(None, &Failure::Timeout);
         }
     }
 
@@ -166,7 +166,7 @@ impl Remote {
         answer
     }
 
-    pub(super) fn note_failure(&self, failure: &Failure) {
+    pub(super) fn note_failure(&self, on: &Link, failure: &Failure) {
         match failure {
             Failure::Value => {
                 // Once, not for each request that meets the key.
@@ -175,35 +175,42 @@ impl Remote {
                 }
             }
             // Nobody else can succeed on this connection, so there is nothing to wait for.
-            Failure::Disconnected(_) => self.lose(failure),
+            Failure::Disconnected(_) => self.lose(Some(on), failure),
             Failure::Server(_) | Failure::Timeout => {
                 if self.breaker.failed() {
-                    self.lose(failure);
+                    self.lose(Some(on), failure);
                 }
             }
         }
     }
 
     /// Gives up Redis. One line, however many calls fail.
-    pub(super) fn lose(&self, failure: &Failure) {
-        let changed = self.phase.send_if_modified(|phase| {
-            let changed = *phase != Phase::Lost;
-            *phase = Phase::Lost;
-            changed
-        });
-        if changed {
-            *self.link.write().unwrap_or_else(PoisonError::into_inner) = None;
-            *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outage {
-                since: self.clock.elapsed(),
-            });
-            let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner).size();
-            tracing::warn!(
-                event = "rate_limiter_degraded",
-                reason = %failure,
-                fleet,
-                "Redis is lost; limits go on in memory"
-            );
+    ///
+    /// `on` is the connection that failed, none where there is none yet. A call that fails late, on a connection that has
+    /// been replaced, says nothing of the new one.
+    pub(super) fn lose(&self, on: Option<&Link>, failure: &Failure) {
+        let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
+        let is_current = match (&*link, on) {
+            (Some(current), Some(on)) => current.is(on),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_current || self.phase() == Phase::Lost {
+            return;
         }
+        *link = None;
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outage {
+            since: self.clock.elapsed(),
+        });
+        self.phase.send_replace(Phase::Lost);
+        drop(link);
+        let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner).size();
+        tracing::warn!(
+            event = "rate_limiter_degraded",
+            reason = %failure,
+            fleet,
+            "Redis is lost; limits go on in memory"
+        );
     }
 
     /// Gives back what was taken, to Redis where it answers.
@@ -221,7 +228,7 @@ impl Remote {
     }
 
     pub(super) async fn refund_in_redis(&self, link: &Link, taken: Taken) {
-        let given = self.bounded(link.refund(&taken)).await;
+        let given = self.bounded(link, link.refund(&taken)).await;
         let told = matches!(given, Ok(true));
         self.memory.refund(self.now(), &taken, !told);
         if !told {
@@ -234,7 +241,7 @@ impl Remote {
         let link = self.link();
         let cleared = keys.map(async |key| {
             let told = match &link {
-                Some(link) => self.bounded(link.clear(&key)).await.is_ok(),
+                Some(link) => self.bounded(link, link.clear(&key)).await.is_ok(),
                 None => false,
             };
             self.memory.clear(&key, !told);
@@ -246,14 +253,18 @@ impl Remote {
     }
 
     /// Waits for one call within what is left to the request, and tells the breaker.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    async fn bounded<T>(
+        &self,
+        link: &Link,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let began = self.clock.elapsed();
         let result = tokio::time::timeout(patience::left(self.settings.command_timeout), call).await;
         patience::spend(self.clock.elapsed().saturating_sub(began));
         let result = result.unwrap_or(Err(Failure::Timeout));
         match &result {
             Ok(_) => self.breaker.succeeded(),
-            Err(failure) => self.note_failure(failure),
+            Err(failure) => self.note_failure(link, failure),
         }
         result
     }

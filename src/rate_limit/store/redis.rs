@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -96,8 +97,8 @@ pub struct RedisStore {
     /// One for each set of authorities to try; a client holds one set.
     clients: Vec<Dialer>,
     connect_timeout: Duration,
-    scripts: std::sync::Arc<Scripts>,
-    names: std::sync::Arc<Names>,
+    scripts: Arc<Scripts>,
+    names: Arc<Names>,
 }
 
 /// What every key and every unit of this process is called after.
@@ -127,8 +128,10 @@ impl std::fmt::Debug for Dialer {
 pub struct Link {
     connection: Connection,
     gone: CancellationToken,
-    scripts: std::sync::Arc<Scripts>,
-    names: std::sync::Arc<Names>,
+    /// Tells connections apart.
+    serial: Arc<()>,
+    scripts: Arc<Scripts>,
+    names: Arc<Names>,
 }
 
 #[derive(Clone)]
@@ -170,8 +173,8 @@ impl RedisStore {
         Ok(Self {
             clients,
             connect_timeout: settings.connect_timeout,
-            scripts: std::sync::Arc::new(Scripts::new()),
-            names: std::sync::Arc::new(Names {
+            scripts: Arc::new(Scripts::new()),
+            names: Arc::new(Names {
                 prefix: prefix.to_owned(),
                 process: format!("p{process:016x}:"),
             }),
@@ -212,6 +215,7 @@ impl RedisStore {
         let link = Link {
             connection,
             gone,
+            serial: Arc::default(),
             scripts: self.scripts.clone(),
             names: self.names.clone(),
         };
@@ -307,6 +311,12 @@ fn on_disconnect(
 }
 
 impl Link {
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.serial, &other.serial)
+    }
+
     /// Waits until the connection has ended. In a cluster, where one of several may end, for ever.
     pub async fn closed(&self) -> Failure {
         self.gone.cancelled().await;
