@@ -3,8 +3,10 @@
 //! A process that dies between any two lines loses no mail: what it had taken is due again when its lease ends,
 //! and may then be sent twice.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Accounts;
@@ -16,20 +18,28 @@ use crate::storage::{
     self, Account, MailJob, MailKind, NewOneTimeToken, Registration, StorageError, TokenPurpose,
 };
 
-/// Mails in hand at once: a slow server holds up as many, not all.
+/// Mails being sent at once: a slow server holds up as many, not all.
 const WORKERS: usize = 4;
 
-/// How often a worker looks for mail that another process queued, or whose time has come.
+/// How often the queue is looked at for mail that another process queued, or whose time has come.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How long after an error of the database a worker looks again.
+/// How long after an error of the database it is looked at again.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// The longest that one handing over may take.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a worker has a mail to itself.
-const LEASE: Duration = Duration::from_secs(150);
+/// How long a process has a mail to itself without saying that it still has it in hand: so long a mail rests
+/// whose process was killed. One that waits for its worker longer may go to another process, and is then not
+/// sent from here: its token is refused by the database.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// How often a worker says so while a slow server takes its time.
+const RENEW: Duration = Duration::from_secs(5);
+
+/// The longest that a mail in hand may take at shutdown. Then it goes back to the queue.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The pauses between the tries to send one mail: some five hours in all. Then it is given up.
 const PAUSES: [Duration; 9] = [
@@ -62,22 +72,42 @@ struct Link {
     registration: Option<(String, Option<String>)>,
 }
 
+/// The worker that all mail to `recipient` goes through.
+fn worker_of(recipient: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    recipient.hash(&mut hasher);
+    usize::try_from(hasher.finish() % WORKERS as u64).unwrap_or(0)
+}
+
 impl Accounts {
     /// Sends what is queued until `shutdown`, then finishes the mails in hand and returns.
+    ///
+    /// All mails to one recipient go through one worker, in the order in which they were asked for: so the link
+    /// that arrives last is the one that works, and no two hand over their tokens side by side.
     pub async fn run_delivery(&self, mailer: Mailer, shutdown: CancellationToken) {
-        let workers = (0..WORKERS).map(|_| self.deliver(&mailer, &shutdown));
-        futures_util::future::join_all(workers).await;
+        let (inboxes, workers): (Vec<_>, Vec<_>) = (0..WORKERS)
+            .map(|_| {
+                let (inbox, jobs) = mpsc::channel(1);
+                (inbox, self.deliver(&mailer, jobs, &shutdown))
+            })
+            .unzip();
+        futures_util::future::join(
+            self.hand_out(inboxes, &shutdown),
+            futures_util::future::join_all(workers),
+        )
+        .await;
     }
 
-    async fn deliver(&self, mailer: &Mailer, shutdown: &CancellationToken) {
+    /// Takes mail off the queue and gives it to the workers.
+    async fn hand_out(&self, inboxes: Vec<mpsc::Sender<MailJob>>, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
             let pause = match self.take_mail().await {
                 Ok(Some(job)) => {
-                    match self.send(&job, mailer).await {
-                        Ok(()) => continue,
-                        Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
+                    if let Some(inbox) = inboxes.get(worker_of(&job.recipient)) {
+                        // Fails only when the worker is gone; then the lease gives the mail back.
+                        let _ = inbox.send(job).await;
                     }
-                    PAUSE
+                    continue;
                 }
                 Ok(None) => POLL,
                 Err(error) => {
@@ -93,6 +123,30 @@ impl Accounts {
         }
     }
 
+    async fn deliver(
+        &self,
+        mailer: &Mailer,
+        mut jobs: mpsc::Receiver<MailJob>,
+        shutdown: &CancellationToken,
+    ) {
+        while let Some(job) = jobs.recv().await {
+            let done = if shutdown.is_cancelled() {
+                self.put_back(&job).await
+            } else {
+                self.send(&job, mailer, shutdown).await
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, mail = %job.id, "a mail stays queued");
+            }
+        }
+    }
+
+    /// Makes a mail that was taken and not begun due again, for whoever runs next.
+    async fn put_back(&self, job: &MailJob) -> Result<(), StorageError> {
+        let now = self.0.clock.now();
+        storage::retry_mail(&mut self.0.database.write().await?, job, now).await
+    }
+
     async fn take_mail(&self) -> Result<Option<MailJob>, StorageError> {
         let now = self.0.clock.now();
         // Looking costs SQLite no turn at its one writer.
@@ -106,7 +160,12 @@ impl Accounts {
     }
 
     /// Sends one mail and takes it off the queue, or puts it back for later.
-    async fn send(&self, job: &MailJob, mailer: &Mailer) -> Result<(), StorageError> {
+    async fn send(
+        &self,
+        job: &MailJob,
+        mailer: &Mailer,
+        shutdown: &CancellationToken,
+    ) -> Result<(), StorageError> {
         let letter = self.letter(job).await?;
         if let Letter::None(reason) = letter {
             tracing::debug!(mail = %job.id, kind = job.kind.as_str(), reason, "a queued mail has no recipient");
@@ -130,8 +189,7 @@ impl Accounts {
                 )
             }
         };
-        let sent = tokio::time::timeout(SEND_TIMEOUT, mailer.send(&message)).await;
-        match sent.unwrap_or_else(|_| Err(SendError::Temporary("no answer in time".to_owned()))) {
+        match self.hand_over(job, mailer, &message, shutdown).await {
             Ok(()) => {
                 if self.0.settings.log_links
                     && let Some(link) = &message.link
@@ -141,6 +199,36 @@ impl Accounts {
                 self.handed_over(job, token.as_ref()).await
             }
             Err(error) => self.failed(job, &error).await,
+        }
+    }
+
+    /// Gives the mail to its server, and keeps the lease for as long as that takes.
+    async fn hand_over(
+        &self,
+        job: &MailJob,
+        mailer: &Mailer,
+        message: &Message,
+        shutdown: &CancellationToken,
+    ) -> Result<(), SendError> {
+        let sending = tokio::time::timeout(SEND_TIMEOUT, mailer.send(message));
+        let renewing = async {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                // If it fails the next may succeed; at worst another worker sends the mail too.
+                if let Ok(mut on) = self.0.database.write().await {
+                    let _ = storage::retry_mail(&mut on, job, self.0.clock.now().plus(LEASE)).await;
+                }
+            }
+        };
+        let ending = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_PATIENCE).await;
+        };
+        let given_up = |why: &str| Err(SendError::Temporary(why.to_owned()));
+        tokio::select! {
+            sent = sending => sent.unwrap_or_else(|_| given_up("no answer in time")),
+            () = ending => given_up("shutting down"),
+            () = renewing => given_up("the lease ended"),
         }
     }
 
