@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 const INSTALL: &str = "the tests need PostgreSQL: apt-get install postgresql";
 
 /// Starts the server, and ends it and removes its folder when standard input ends: the pipe's other end is
-/// held by the test process alone, so even SIGKILL to that one closes it.
+/// held by the test process alone, so even SIGKILL to that one closes it. A frozen server is thawed to hear it.
 const SUPERVISE: &str = r#"
+trap '' HUP # which the kernel sends when the tests are killed while the server is frozen
 "$@" >"$LOG" 2>&1 &
 server=$!
 cat >/dev/null
 kill -QUIT "$server" 2>/dev/null
+kill -CONT "$server" 2>/dev/null
 wait "$server" 2>/dev/null
 rm -rf "$DIR"
 "#;
