@@ -2,6 +2,8 @@
 //!
 //! - a limited `GET /api/v1/health`, limits in memory and through Redis, beside a bare axum "hello";
 //! - login beside raw argon2id of the same parameters on all cores;
+//! Parts of it: `cargo bench --bench service -- health`, `login`, `memory`.
+//!
 //! - memory when idle and under 400 logins at once; the time to the first healthy answer.
 //!
 //! Servers are processes of their own, rounds are interleaved, medians are compared: only ratios mean
@@ -30,7 +32,11 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 fn main() -> Outcome<()> {
     let role = std::env::args().find(|argument| argument == "hello");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if role.is_some() { runtime.block_on(hello()) } else { runtime.block_on(compare()) }
+    if role.is_some() {
+        runtime.block_on(hello())
+    } else {
+        runtime.block_on(compare())
+    }
 }
 
 /// The bare server that the others are measured against.
@@ -43,13 +49,27 @@ async fn hello() -> Outcome<()> {
 
 async fn compare() -> Outcome<()> {
     println!("cores: {}", std::thread::available_parallelism()?);
-    health().await?;
-    login().await?;
-    start_and_memory().await
+    let wanted = |part: &str| {
+        let parts: Vec<String> = std::env::args()
+            .skip(1)
+            .filter(|argument| !argument.starts_with("--"))
+            .collect();
+        parts.is_empty() || parts.iter().any(|wanted| wanted == part)
+    };
+    if wanted("health") {
+        health().await?;
+    }
+    if wanted("login") {
+        login().await?;
+    }
+    if wanted("memory") {
+        start_and_memory().await?;
+    }
+    Ok(())
 }
 
 async fn health() -> Outcome<()> {
-    let store = redis::Redis::start();
+    let store = redis::RedisServer::start().await;
     let url = store.url();
     let limits = [("RATE_LIMIT_GLOBAL", "1000000000/minute")];
     let bare = Server::hello()?;
@@ -65,8 +85,14 @@ async fn health() -> Outcome<()> {
     }
     let [bare, memory, through_redis] = rates.map(median);
     println!("bare axum hello:               {bare:>9.0}/s");
-    println!("limited health, in memory:     {memory:>9.0}/s  {:>5.1} % of bare (to reach: 50)", 100.0 * memory / bare);
-    println!("limited health, through Redis: {through_redis:>9.0}/s  {:>5.1} % of bare (to reach: 30)", 100.0 * through_redis / bare);
+    println!(
+        "limited health, in memory:     {memory:>9.0}/s  {:>5.1} % of bare (to reach: 50)",
+        100.0 * memory / bare
+    );
+    println!(
+        "limited health, through Redis: {through_redis:>9.0}/s  {:>5.1} % of bare (to reach: 30)",
+        100.0 * through_redis / bare
+    );
     Ok(())
 }
 
@@ -83,7 +109,10 @@ async fn login() -> Outcome<()> {
     }
     let [raw, logins] = rates.map(median);
     println!("raw argon2id, all cores:       {raw:>9.1}/s");
-    println!("login (SQLite):                {logins:>9.1}/s  {:>5.1} % of raw (to reach: 90)", 100.0 * logins / raw);
+    println!(
+        "login (SQLite):                {logins:>9.1}/s  {:>5.1} % of raw (to reach: 90)",
+        100.0 * logins / raw
+    );
     Ok(())
 }
 
@@ -92,16 +121,28 @@ async fn start_and_memory() -> Outcome<()> {
     for _ in 0..ROUNDS {
         let began = Instant::now();
         let server = Server::stile(&[])?;
-        load(server.address, "GET /health HTTP/1.1\r\nhost: bench\r\n\r\n", 1, Duration::ZERO).await?;
+        load(
+            server.address,
+            "GET /health HTTP/1.1\r\nhost: bench\r\n\r\n",
+            1,
+            Duration::ZERO,
+        )
+        .await?;
         starts.push(began.elapsed().as_secs_f64() * 1000.0);
     }
-    println!("first healthy answer:          {:>9.0} ms (to reach: 200)", median(starts));
+    println!(
+        "first healthy answer:          {:>9.0} ms (to reach: 200)",
+        median(starts)
+    );
     let server = Server::stile(&[("ENABLE_RATE_LIMITING", "false")])?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let idle = server.memory("VmRSS")?;
     println!("resident, idle:                {idle:>9.1} MiB (to reach: 30)");
     register(&server).await?;
-    let request = post("/api/v1/auth/login", &credentials("a wrong password for the storm"));
+    let request = post(
+        "/api/v1/auth/login",
+        &credentials("a wrong password for the storm"),
+    );
     let storm = (0..400).map(|_| one_answer(server.address, &request));
     let answers = futures_util::future::join_all(storm).await;
     let shed = answers.iter().filter(|status| matches!(status, Ok(503))).count();
@@ -116,7 +157,9 @@ async fn start_and_memory() -> Outcome<()> {
 fn raw_argon2() -> Outcome<f64> {
     let threads = std::thread::available_parallelism()?.get();
     let until = Instant::now() + ROUND;
-    let workers: Vec<_> = (0..threads).map(|_| std::thread::spawn(move || hash_until(until))).collect();
+    let workers: Vec<_> = (0..threads)
+        .map(|_| std::thread::spawn(move || hash_until(until)))
+        .collect();
     let mut hashes = 0.0;
     for worker in workers {
         hashes += worker.join().map_err(|_| "a hashing thread panicked")?;
@@ -132,7 +175,12 @@ fn hash_until(until: Instant) -> f64 {
     let (mut output, mut count, began) = ([0; 32], 0.0, Instant::now());
     while Instant::now() < until {
         hasher
-            .hash_password_into_with_memory(PASSWORD.as_bytes(), b"sixteen-byte-slt", &mut output, &mut blocks)
+            .hash_password_into_with_memory(
+                PASSWORD.as_bytes(),
+                b"sixteen-byte-slt",
+                &mut output,
+                &mut blocks,
+            )
             .expect("constant input");
         count += 1.0;
     }
@@ -150,7 +198,9 @@ fn credentials(password: &str) -> String {
 
 fn post(path: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }
 
 async fn register(server: &Server) -> Outcome<()> {
@@ -211,7 +261,9 @@ async fn read_answer(connection: &mut BufReader<TcpStream>, buffer: &mut Vec<u8>
     };
     let head = std::str::from_utf8(&buffer[..head_end])?;
     let status = head.get(9..12).ok_or("no status")?.parse()?;
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.unwrap_or("0").trim().parse()?;
     while buffer.len() < head_end + length {
         connection.read_buf(buffer).await?;
@@ -232,7 +284,12 @@ impl Server {
     }
 
     fn stile(variables: &[(&str, &str)]) -> Outcome<Self> {
-        let defaults = [("ENVIRONMENT", "test"), ("PORT", "0"), ("LOG_FORMAT", "text"), ("NO_COLOR", "1")];
+        let defaults = [
+            ("ENVIRONMENT", "test"),
+            ("PORT", "0"),
+            ("LOG_FORMAT", "text"),
+            ("NO_COLOR", "1"),
+        ];
         let variables = [&defaults, variables].concat();
         Self::start(Path::new(env!("CARGO_BIN_EXE_stile")), &[], &variables)
     }
@@ -258,13 +315,20 @@ impl Server {
         };
         // Later lines are read and thrown away, so that the server never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address, _directory: directory })
+        Ok(Self {
+            child,
+            address,
+            _directory: directory,
+        })
     }
 
     /// A line of /proc/PID/status, in MiB.
     fn memory(&self, name: &str) -> Outcome<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with(name)).ok_or("no such line")?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .ok_or("no such line")?;
         let kib: f64 = line.split_whitespace().nth(1).ok_or("no value")?.parse()?;
         Ok(kib / 1024.0)
     }

@@ -28,6 +28,9 @@ const RESERVED_DESCRIPTORS: u64 = 96;
 /// Most connections served at once, however many descriptors there are.
 const MOST_CONNECTIONS: u64 = 65_536;
 
+/// Longest wait for the database's connections to close at the end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// The pauses between the tries to reach a database that is not there yet at start.
 const CONNECT_PAUSES: [Duration; 4] = [
     Duration::from_millis(250),
@@ -62,9 +65,6 @@ pub enum RunError {
     /// Threads or signal handlers are not to be had.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
-    /// The time for what was in flight ran out.
-    #[error("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off")]
-    GraceExceeded,
 }
 
 /// Everything that runs, put together. Tests build one of their own.
@@ -148,7 +148,7 @@ impl App {
         shutdown: CancellationToken,
         delay: Duration,
         grace: Duration,
-    ) -> Result<(), RunError> {
+    ) {
         let background = Background::start(&self);
         let stop = CancellationToken::new();
         let server = http::server::serve(listener, self.router, most_connections(), stop.clone());
@@ -162,22 +162,21 @@ impl App {
         );
         tokio::time::sleep(delay).await;
         stop.cancel();
-        let drained = finish(server, grace).await;
-        background.stop().await;
+        tokio::join!(finish(server, grace), background.stop());
         self.limiter.shutdown().await;
         self.audit.shutdown().await;
-        self.database.close().await;
-        drained
+        // A frozen server must not keep us; what it has committed it has.
+        let _ = tokio::time::timeout(GOODBYE, self.database.close()).await;
     }
 }
 
-/// `grace` for the connections that are left; what has not ended by then is cut off.
-async fn finish(mut server: JoinHandle<()>, grace: Duration) -> Result<(), RunError> {
+/// `grace` for the connections that are left. What has not ended by then is cut off: a client that never
+/// finishes its request is no reason to call the end a failure.
+async fn finish(mut server: JoinHandle<()>, grace: Duration) {
     if tokio::time::timeout(grace, &mut server).await.is_err() {
         server.abort();
-        return Err(RunError::GraceExceeded);
+        tracing::warn!("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off");
     }
-    Ok(())
 }
 
 /// The tasks beside the server.
@@ -187,8 +186,8 @@ struct Background {
 }
 
 impl Background {
-    /// The longest that the mail in hand may take at shutdown. It is queued, so cutting it off loses nothing.
-    const PATIENCE: Duration = Duration::from_secs(3);
+    /// The longest that they may take to end: longer than the delivery gives the mails in hand.
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     fn start(app: &App) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -238,11 +237,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         () = shutdown.cancelled() => return Ok(()),
     };
     tracing::info!(address = %bound, "listening");
-    let served = app.serve(listener, shutdown, delay, grace).await;
-    if served.is_ok() {
-        tracing::info!("stopped");
-    }
-    served
+    app.serve(listener, shutdown, delay, grace).await;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// `stile migrate`.

@@ -18,6 +18,13 @@
 //! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the
 //! environment and fills them, so no room below it knows a variable's name.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 pub mod accounts;
 pub mod app;
 pub mod audit;

@@ -8,7 +8,7 @@ use crate::credentials::SigningKeys;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
-    /// Print a new Ed25519 signing key in PEM, for JWT_SIGNING_KEY_FILE.
+    /// Print a new Ed25519 signing key in PEM, for `JWT_SIGNING_KEY_FILE`.
     #[command(after_long_help = "It reads no environment variable.")]
     Generate,
 }

@@ -4,8 +4,10 @@
 //! configuration are wrong.
 
 mod check;
+mod connections;
 mod keys;
 mod migrate;
+mod report;
 mod serve;
 mod table;
 
@@ -64,15 +66,15 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&format!("the runtime does not start: {error}")),
     };
-    runtime.block_on(run(arguments))
+    runtime.block_on(Box::pin(run(arguments)))
 }
 
 async fn run(arguments: Arguments) -> ExitCode {
     let env_file = arguments.env_file.as_deref();
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(env_file).await,
+        Command::Serve => Box::pin(serve::run(env_file)).await,
         Command::Migrate => migrate::run(env_file).await,
-        Command::Check(options) => check::run(env_file, &options).await,
+        Command::Check(options) => Box::pin(check::run(env_file, &options)).await,
         Command::Keys(command) => keys::run(&command),
     }
 }

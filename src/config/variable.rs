@@ -109,313 +109,64 @@ impl Line {
 use Section::{Accounts, Database, Keys, Later, Limits, Logs, Mail, Redis, Server, Web};
 
 /// Everything but the rules' own variables, which [`Rule`] names.
+#[rustfmt::skip] // a table: one variable, one line
 const LINES: &[Line] = &[
-    line(
-        Server,
-        "ENVIRONMENT",
-        "development",
-        "development, test, staging or production",
-    ),
-    line(
-        Server,
-        "HOST",
-        "127.0.0.1",
-        "address to listen on; beyond loopback only with ENVIRONMENT set",
-    ),
-    line(
-        Server,
-        "PORT",
-        "8000",
-        "port to listen on; 0 picks a free one and logs it",
-    ),
-    line(
-        Server,
-        "SHUTDOWN_DELAY_SECONDS",
-        "3 in staging and production, else 0",
-        "after SIGTERM: not ready, still accepting",
-    ),
-    line(
-        Server,
-        "SHUTDOWN_GRACE_SECONDS",
-        "25",
-        "then: the time for requests in flight",
-    ),
-    line(
-        Server,
-        "TLS_CA_FILE",
-        "unset",
-        "PEM certificates trusted besides the built-in roots, for SMTP, Redis, PostgreSQL",
-    )
-    .may_be_empty(),
-    line(
-        Database,
-        "DATABASE_URL",
-        "sqlite://data/stile.db",
-        "sqlite://PATH or postgres://…",
-    )
-    .url(),
+    line(Server, "ENVIRONMENT", "development", "development, test, staging or production"),
+    line(Server, "HOST", "127.0.0.1", "address to listen on; beyond loopback only with ENVIRONMENT set"),
+    line(Server, "PORT", "8000", "port to listen on; 0 picks a free one and logs it"),
+    line(Server, "SHUTDOWN_DELAY_SECONDS", "3 in staging and production, else 0", "after SIGTERM: not ready, still accepting"),
+    line(Server, "SHUTDOWN_GRACE_SECONDS", "25", "then: the time for requests in flight"),
+    line(Server, "TLS_CA_FILE", "unset", "PEM certificates trusted besides the built-in roots, for SMTP, Redis, PostgreSQL").may_be_empty(),
+    line(Database, "DATABASE_URL", "sqlite://data/stile.db", "sqlite://PATH or postgres://…").url(),
     line(Database, "DATABASE_MAX_CONNECTIONS", "10", "pool size"),
     line(Database, "ALLOW_SQLITE", "false", "lets production run on SQLite"),
-    line(
-        Redis,
-        "REDIS_URL",
-        "unset",
-        "redis:// or rediss://, several with commas are a Redis Cluster; unset: limits in memory",
-    )
-    .url()
-    .may_be_empty(),
+    line(Redis, "REDIS_URL", "unset", "redis:// or rediss://, several with commas are a Redis Cluster; unset: limits in memory").url().may_be_empty(),
     line(Redis, "REDIS_KEY_PREFIX", "rate_limit", "first part of every key"),
-    line(
-        Redis,
-        "REDIS_CONNECT_TIMEOUT_MS",
-        "2000",
-        "longest wait for a connection",
-    ),
-    line(
-        Redis,
-        "REDIS_COMMAND_TIMEOUT_MS",
-        "50",
-        "a request never waits longer for Redis",
-    ),
+    line(Redis, "REDIS_CONNECT_TIMEOUT_MS", "2000", "longest wait for a connection"),
+    line(Redis, "REDIS_COMMAND_TIMEOUT_MS", "50", "a request never waits longer for Redis"),
     line(Redis, "REDIS_HEALTH_CHECK_SECONDS", "30", "idle health check"),
-    line(
-        Limits,
-        "ENABLE_RATE_LIMITING",
-        "true",
-        "false: no limit is checked, no limit header is sent",
-    ),
-    line(
-        Limits,
-        "RATE_LIMIT_FLEET_SIZE",
-        "learned from Redis, else 1",
-        "processes that share a limit while Redis is lost",
-    ),
-    line(
-        Limits,
-        "RATE_LIMIT_BURST",
-        "the greater of 100 and twice the largest per-client count",
-        "local stage: requests at once per client, refilled at half of it per second",
-    ),
-    line(
-        Limits,
-        "RATE_LIMIT_MEMORY_KEYS",
-        "200000",
-        "most counters held in memory",
-    ),
-    line(
-        Limits,
-        "RATE_LIMIT_IPV6_PREFIX",
-        "64",
-        "IPv6 clients are counted per network of this length, 32 to 128",
-    ),
-    line(
-        Limits,
-        "RATE_LIMIT_ALLOWLIST",
-        "empty",
-        "CIDRs that are never limited",
-    )
-    .list(),
-    line(
-        Limits,
-        "TRUSTED_PROXIES",
-        "loopback and private ranges in development and test, else loopback",
-        "CIDRs whose X-Forwarded-For is believed; empty: nobody",
-    )
-    .list(),
-    line(
-        Keys,
-        "JWT_SIGNING_KEY_FILE",
-        "a key made in data/ in development and test",
-        "PEM file, Ed25519 or P-256",
-    ),
-    line(
-        Keys,
-        "JWT_SIGNING_KEY",
-        "unset",
-        "the PEM itself; \\n stands for a line's end",
-    )
-    .secret(),
-    line(
-        Keys,
-        "JWT_SECRET",
-        "unset",
-        "HS256 secret of 32 bytes or more, instead of a PEM",
-    )
-    .secret(),
-    line(
-        Keys,
-        "JWT_PREVIOUS_KEY_FILES",
-        "empty",
-        "PEM files still accepted and published while keys rotate",
-    )
-    .list(),
-    line(
-        Keys,
-        "SECRET_KEY",
-        "HKDF-SHA256 of the signing key",
-        "32 bytes or more: account keys in counters, sealing",
-    )
-    .secret(),
-    line(
-        Keys,
-        "SECRET_KEY_PREVIOUS",
-        "unset",
-        "the SECRET_KEY before the present one",
-    )
-    .secret()
-    .may_be_empty(),
+    line(Limits, "ENABLE_RATE_LIMITING", "true", "false: no limit is checked, no limit header is sent"),
+    line(Limits, "RATE_LIMIT_FLEET_SIZE", "learned from Redis, else 1", "processes that share a limit while Redis is lost"),
+    line(Limits, "RATE_LIMIT_BURST", "the greater of 100 and twice the largest per-client count", "local stage: requests at once per client, refilled at half of it per second"),
+    line(Limits, "RATE_LIMIT_MEMORY_KEYS", "200000", "most counters held in memory"),
+    line(Limits, "RATE_LIMIT_IPV6_PREFIX", "64", "IPv6 clients are counted per network of this length, 32 to 128"),
+    line(Limits, "RATE_LIMIT_ALLOWLIST", "empty", "CIDRs that are never limited").list(),
+    line(Limits, "TRUSTED_PROXIES", "loopback and private ranges in development and test, else loopback", "CIDRs whose X-Forwarded-For is believed; empty: nobody").list(),
+    line(Keys, "JWT_SIGNING_KEY_FILE", "a key made in data/ in development and test", "PEM file, Ed25519 or P-256"),
+    line(Keys, "JWT_SIGNING_KEY", "unset", "the PEM itself; \\n stands for a line's end").secret(),
+    line(Keys, "JWT_SECRET", "unset", "HS256 secret of 32 bytes or more, instead of a PEM").secret(),
+    line(Keys, "JWT_PREVIOUS_KEY_FILES", "empty", "PEM files still accepted and published while keys rotate").list(),
+    line(Keys, "SECRET_KEY", "HKDF-SHA256 of the signing key", "32 bytes or more: account keys in counters, sealing").secret(),
+    line(Keys, "SECRET_KEY_PREVIOUS", "unset", "the SECRET_KEY before the present one").secret().may_be_empty(),
     line(Keys, "JWT_ISSUER", "PUBLIC_URL", "claim iss"),
     line(Keys, "JWT_AUDIENCE", "stile", "claim aud"),
     line(Keys, "ACCESS_TOKEN_EXPIRE_MINUTES", "15", "1 to 60"),
-    line(
-        Accounts,
-        "REFRESH_TOKEN_EXPIRE_DAYS",
-        "30",
-        "a session unused for so long is over",
-    ),
-    line(
-        Accounts,
-        "SESSION_MAX_DAYS",
-        "90",
-        "a session is over after so long in any case",
-    ),
-    line(
-        Accounts,
-        "REFRESH_REUSE_GRACE_SECONDS",
-        "10",
-        "a repeated refresh gets the same answer for so long; 0 = strict",
-    ),
+    line(Accounts, "REFRESH_TOKEN_EXPIRE_DAYS", "30", "a session unused for so long is over"),
+    line(Accounts, "SESSION_MAX_DAYS", "90", "a session is over after so long in any case"),
+    line(Accounts, "REFRESH_REUSE_GRACE_SECONDS", "10", "a repeated refresh gets the same answer for so long; 0 = strict"),
     line(Accounts, "PASSWORD_MIN_LENGTH", "8", "code points, 8 to 64"),
     line(Accounts, "PASSWORD_MIN_SCORE", "3", "least zxcvbn score, 0 to 4"),
-    line(
-        Accounts,
-        "REQUIRE_EMAIL_VERIFICATION",
-        "false",
-        "true: registering never tells whether an address is taken",
-    ),
-    line(
-        Accounts,
-        "RESET_TOKEN_EXPIRE_MINUTES",
-        "15",
-        "1 to 1440, from the moment the mail is handed over",
-    ),
-    line(
-        Accounts,
-        "VERIFY_TOKEN_EXPIRE_HOURS",
-        "24",
-        "1 to 168, from the moment the mail is handed over",
-    ),
-    line(
-        Mail,
-        "SMTP_URL",
-        "unset",
-        "smtps:// (TLS) or smtp:// (STARTTLS, demanded in production); unset: .eml files",
-    )
-    .url()
-    .may_be_empty(),
-    line(
-        Mail,
-        "MAIL_FROM",
-        "stile <no-reply@localhost>",
-        "sender of every mail",
-    ),
-    line(
-        Mail,
-        "MAIL_OUTBOX_DIR",
-        "data/outbox",
-        "folder of the .eml files while SMTP_URL is unset",
-    ),
-    line(
-        Web,
-        "PUBLIC_URL",
-        "http://localhost:PORT",
-        "where clients reach this service; https:// in production",
-    ),
-    line(
-        Web,
-        "FRONTEND_URL",
-        "PUBLIC_URL",
-        "links in mail start with it; https:// in production",
-    ),
-    line(
-        Web,
-        "CORS_ORIGINS",
-        "http://localhost:3000 in development, else empty",
-        "exact origins, never *",
-    )
-    .list(),
-    line(
-        Web,
-        "AUTH_COOKIES",
-        "false",
-        "clients may ask for their tokens as cookies",
-    ),
-    line(
-        Logs,
-        "LOG_FORMAT",
-        "text in development, else json",
-        "text or json",
-    ),
-    line(
-        Logs,
-        "RUST_LOG",
-        "info",
-        "what is logged; other libraries never below info",
-    )
-    .may_be_empty(),
+    line(Accounts, "REQUIRE_EMAIL_VERIFICATION", "false", "true: registering never tells whether an address is taken"),
+    line(Accounts, "RESET_TOKEN_EXPIRE_MINUTES", "15", "1 to 1440, from the moment the mail is handed over"),
+    line(Accounts, "VERIFY_TOKEN_EXPIRE_HOURS", "24", "1 to 168, from the moment the mail is handed over"),
+    line(Mail, "SMTP_URL", "unset", "smtps:// (TLS) or smtp:// (STARTTLS, demanded in production); unset: .eml files").url().may_be_empty(),
+    line(Mail, "MAIL_FROM", "stile <no-reply@localhost>", "sender of every mail"),
+    line(Mail, "MAIL_OUTBOX_DIR", "data/outbox", "folder of the .eml files while SMTP_URL is unset"),
+    line(Web, "PUBLIC_URL", "http://localhost:PORT", "where clients reach this service; https:// in production"),
+    line(Web, "FRONTEND_URL", "PUBLIC_URL", "links in mail start with it; https:// in production"),
+    line(Web, "CORS_ORIGINS", "http://localhost:3000 in development, else empty", "exact origins, never *").list(),
+    line(Web, "AUTH_COOKIES", "false", "clients may ask for their tokens as cookies"),
+    line(Logs, "LOG_FORMAT", "text in development, else json", "text or json"),
+    line(Logs, "RUST_LOG", "info", "what is logged; other libraries never below info").may_be_empty(),
     line(Logs, "AUDIT_RETENTION_DAYS", "90", "older audit rows are swept"),
-    line(
-        Later,
-        "API_TOKEN_RATE_LIMIT",
-        "60/minute;1000/hour;10000/day",
-        "quota of an API token",
-    ),
-    line(
-        Later,
-        "API_TOKENS_PER_USER",
-        "50",
-        "most API tokens of one account",
-    ),
-    line(
-        Later,
-        "API_TOKEN_SCOPES",
-        "any",
-        "scopes that a user may put on a token",
-    )
-    .list(),
-    line(
-        Later,
-        "RATE_LIMIT_GATEWAY_FAILURES",
-        "30/minute",
-        "refused credentials at the gateway, per client",
-    ),
-    line(
-        Later,
-        "ENABLE_DOCS",
-        "true, except in production",
-        "/docs and /openapi.json",
-    ),
-    line(
-        Later,
-        "METRICS_ADDR",
-        "unset",
-        "address of the Prometheus listener",
-    )
-    .may_be_empty(),
-    line(
-        Later,
-        "ENABLE_TEST_ENDPOINTS",
-        "false",
-        "endpoints for E2E suites; refused in production",
-    ),
-    line(
-        Later,
-        "TEST_ENDPOINTS_KEY",
-        "unset",
-        "16 bytes or more, opens them to other machines",
-    )
-    .secret()
-    .may_be_empty(),
+    line(Later, "API_TOKEN_RATE_LIMIT", "60/minute;1000/hour;10000/day", "quota of an API token"),
+    line(Later, "API_TOKENS_PER_USER", "50", "most API tokens of one account"),
+    line(Later, "API_TOKEN_SCOPES", "any", "scopes that a user may put on a token").list(),
+    line(Later, "RATE_LIMIT_GATEWAY_FAILURES", "30/minute", "refused credentials at the gateway, per client"),
+    line(Later, "ENABLE_DOCS", "true, except in production", "/docs and /openapi.json"),
+    line(Later, "METRICS_ADDR", "unset", "address of the Prometheus listener").may_be_empty(),
+    line(Later, "ENABLE_TEST_ENDPOINTS", "false", "endpoints for E2E suites; refused in production"),
+    line(Later, "TEST_ENDPOINTS_KEY", "unset", "16 bytes or more, opens them to other machines").secret().may_be_empty(),
 ];
 
 /// Every variable that this program knows, in the order of the sections.

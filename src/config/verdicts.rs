@@ -84,9 +84,9 @@ fn limits(verdicts: &mut Verdicts, config: &Config) {
     if !settings.enabled {
         let text = "limiting is off: fine for E2E, not for production";
         if lenient {
-            verdicts.fine(text)
+            verdicts.fine(text);
         } else {
-            verdicts.warn(text)
+            verdicts.warn(text);
         }
         return;
     }

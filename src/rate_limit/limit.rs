@@ -281,21 +281,20 @@ impl FromStr for Window {
     type Err = LimitError;
 
     fn from_str(text: &str) -> Result<Self, LimitError> {
-        let (count, period) = match text.split_once('/') {
-            Some((count, period)) => (count.trim_ascii(), period),
-            None => {
-                let (count, rest) = text
-                    .split_once(|c: char| c.is_ascii_whitespace())
-                    .ok_or(LimitError::Form)?;
-                let rest = rest
-                    .trim_ascii_start()
-                    .strip_prefix("per")
-                    .ok_or(LimitError::Form)?;
-                if !rest.starts_with(|c: char| c.is_ascii_whitespace()) {
-                    return Err(LimitError::Form);
-                }
-                (count, rest)
+        let (count, period) = if let Some((count, period)) = text.split_once('/') {
+            (count.trim_ascii(), period)
+        } else {
+            let (count, rest) = text
+                .split_once(|c: char| c.is_ascii_whitespace())
+                .ok_or(LimitError::Form)?;
+            let rest = rest
+                .trim_ascii_start()
+                .strip_prefix("per")
+                .ok_or(LimitError::Form)?;
+            if !rest.starts_with(|c: char| c.is_ascii_whitespace()) {
+                return Err(LimitError::Form);
             }
+            (count, rest)
         };
         let count = number(count)?;
         let words: Vec<&str> = period.split_ascii_whitespace().collect();
@@ -344,7 +343,7 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, unit) = UNITS
             .iter()
-            .find(|(_, unit)| self.seconds % unit == 0)
+            .find(|(_, unit)| self.seconds.is_multiple_of(*unit))
             .copied()
             .unwrap_or(("second", 1));
         match self.seconds / unit {

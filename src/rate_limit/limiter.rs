@@ -1,4 +1,4 @@
-//! The limiter: who is asked, and what happens when Redis is lost.
+//! The limiter: the one door to this room. Who counts is decided once, at the start: nobody, memory, or Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +9,18 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::decision::{Decision, Receipt};
 use super::key::Charge;
+use super::patience;
 use super::plan::Plan;
+use super::remote::{Phase, Remote};
 use super::rule::Rules;
 use super::store::memory::MemoryStore;
-use super::store::{Answer, Ask, Moment, Standing};
+use super::store::{Moment, Standing};
 use crate::clock::Clock;
 
 /// How often expired counters are dropped from memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for Redis at the end of the process.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// Shards swept at a stretch before other tasks get their turn.
 const SWEEP_STRETCH: usize = 8;
 
@@ -29,6 +33,8 @@ struct Inner {
     settings: Settings,
     clock: Clock,
     memory: Arc<MemoryStore>,
+    /// Where Redis is configured.
+    remote: Option<Arc<Remote>>,
     ids: AtomicU64,
     stop: CancellationToken,
 }
@@ -64,7 +70,7 @@ impl StoreState {
 pub enum StartError {
     /// `REDIS_URL` does not parse. The text repeats nothing of it.
     #[error("REDIS_URL is no Redis address: {0}")]
-    RedisUrl(String),
+    RedisUrl(&'static str),
     /// `TLS_CA_FILE` cannot be read.
     #[error("TLS_CA_FILE cannot be read: {0}")]
     TlsCaFile(String),
@@ -72,30 +78,41 @@ pub enum StartError {
 
 impl Limiter {
     /// Starts the limiter and its background tasks on the current tokio runtime. Never waits for Redis.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the Redis store arrives with the next commit"
-    )]
     pub fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let memory = Arc::new(MemoryStore::new(settings.memory_keys));
         let stop = CancellationToken::new();
+        let mut remote = None;
         if settings.enabled {
             tokio::spawn(
                 stop.clone()
                     .run_until_cancelled_owned(sweep(memory.clone(), clock.clone())),
             );
+            if let Some(redis) = &settings.redis {
+                let found = Arc::new(Remote::new(redis, &settings, memory.clone(), clock.clone())?);
+                tokio::spawn(stop.clone().run_until_cancelled_owned(found.clone().keep()));
+                remote = Some(found);
+            }
         }
         Ok(Self(Arc::new(Inner {
             settings,
             clock,
             memory,
+            remote,
             ids: AtomicU64::new(1),
             stop,
         })))
     }
 
+    /// Runs one request so that all its waits for Redis together take at most one command timeout. Without it each
+    /// [`Self::take`], [`Self::refund`] and [`Self::clear`] may wait that long.
+    pub async fn within_request<F: Future>(&self, request: F) -> F::Output {
+        match &self.0.settings.redis {
+            Some(redis) => patience::within(redis.command_timeout, request).await,
+            None => request.await,
+        }
+    }
+
     /// Charges all of `charges` or none of them: one decision, one round trip. Never fails.
-    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
     pub async fn take(&self, charges: &[Charge]) -> Decision {
         let inner = &*self.0;
         if !inner.settings.enabled {
@@ -111,12 +128,20 @@ impl Limiter {
         if plan.asks.is_empty() {
             return Decision::free();
         }
-        plan.decision(&inner.take_in_memory(now, &plan.asks))
+        let answer = match &inner.remote {
+            Some(remote) => remote.take(&plan.asks).await,
+            None => inner
+                .memory
+                .take(now, &plan.asks, &|_, limit| limit, Standing::Sole),
+        };
+        plan.decision(&answer)
     }
 
     /// Gives one take back, to the windows it was taken in; where a window has ended nothing happens.
-    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
     pub async fn refund(&self, receipt: Receipt) {
+        if let Some(remote) = &self.0.remote {
+            return remote.refund(receipt.0).await;
+        }
         let now = self.0.now();
         for taken in &receipt.0 {
             self.0.memory.refund(now, taken, false);
@@ -124,20 +149,25 @@ impl Limiter {
     }
 
     /// Empties the counters that `charges_like` would charge. Their windows end when they would have ended.
-    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
     pub async fn clear(&self, charges_like: &[Charge]) {
-        for ask in Plan::of(charges_like, &self.0.settings.rules, |_| 0).asks {
-            self.0.memory.clear(&ask.key, false);
+        let keys = Plan::of(charges_like, &self.0.settings.rules, |_| 0)
+            .asks
+            .into_iter()
+            .map(|ask| ask.key);
+        match &self.0.remote {
+            Some(remote) => remote.clear(keys).await,
+            None => keys.for_each(|key| self.0.memory.clear(&key, false)),
         }
     }
 
     /// Where counts are at the moment.
     #[must_use]
     pub fn state(&self) -> StoreState {
-        if self.0.settings.enabled {
-            StoreState::Memory
-        } else {
-            StoreState::Off
+        match &self.0.remote {
+            _ if !self.0.settings.enabled => StoreState::Off,
+            None => StoreState::Memory,
+            Some(remote) if remote.phase() == Phase::Lost => StoreState::Degraded,
+            Some(_) => StoreState::Redis,
         }
     }
 
@@ -153,10 +183,19 @@ impl Limiter {
         &self.0.settings.rules
     }
 
+    /// Counters held in memory at the moment, at most `memory_keys`.
+    #[must_use]
+    pub fn counters_in_memory(&self) -> usize {
+        self.0.memory.len()
+    }
+
     /// Ends the background tasks and takes this process off the list of living ones.
-    #[expect(clippy::unused_async, reason = "the Redis store arrives with the next commit")]
     pub async fn shutdown(&self) {
         self.0.stop.cancel();
+        if let Some(link) = self.0.remote.as_ref().and_then(|remote| remote.link()) {
+            // Who does not manage to say goodbye is forgotten by the others a few seconds later.
+            let _ = tokio::time::timeout(GOODBYE, link.leave()).await;
+        }
     }
 }
 
@@ -165,12 +204,8 @@ impl Inner {
         let elapsed_us = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
         Moment {
             elapsed_us,
-            unix_ms: self.clock.now().as_millis(),
+            unix_us: self.clock.now().as_millis().saturating_mul(1000),
         }
-    }
-
-    fn take_in_memory(&self, now: Moment, asks: &[Ask]) -> Answer {
-        self.memory.take(now, asks, &|_, limit| limit, Standing::Sole)
     }
 }
 
@@ -190,7 +225,7 @@ async fn sweep(memory: Arc<MemoryStore>, clock: Clock) {
             memory.sweep(
                 Moment {
                     elapsed_us,
-                    unix_ms: 0,
+                    unix_us: 0,
                 },
                 shard,
             );

@@ -3,12 +3,16 @@
 //! Ask with [`Limiter::take`]; everything else serves that one question. This room knows no HTTP, no account and no
 //! environment. A new limit: a variant in `rule.rs`. A new store: a file in `store/`.
 
+mod breaker;
 mod decision;
 mod fleet;
 mod key;
 mod limit;
 mod limiter;
+mod patience;
 mod plan;
+mod recovery;
+mod remote;
 mod rule;
 pub mod store;
 
@@ -16,6 +20,7 @@ pub use decision::{Decision, Outcome, Receipt, RuleReport};
 pub use key::{Charge, Client, CounterKey, Subject};
 pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{Limiter, StartError, StoreState};
+pub use plan::Plan;
 pub use rule::{Per, Rule, Rules};
 
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -57,6 +57,7 @@ impl Plan {
     }
 
     /// The refusal of a rule that refuses everything, which needs no store.
+    #[must_use]
     pub fn denied(&self, now: Moment) -> Option<Decision> {
         let denied = |rule: &Rule| {
             let window = Duration::from_secs(u64::from(rule.default_seconds()));
@@ -65,7 +66,7 @@ impl Plan {
                 limit: 0,
                 remaining: 0,
                 window,
-                resets_at: Timestamp::from_millis(now.unix_ms).plus(window),
+                resets_at: Timestamp::from_millis(now.unix_ms()).plus(window),
                 reset_after: window,
                 refused: true,
             }

@@ -18,7 +18,7 @@ fn published(config: &Config) -> String {
         keys,
         String::new(),
         String::new(),
-        std::time::Duration::from_secs(60),
+        std::time::Duration::from_mins(1),
     )
     .jwks()
     .to_string()

@@ -1,5 +1,13 @@
 //! The configuration as a value: from variables and an env file to `Config`, or to faults that name their variable.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is a test: the lints' own exception covers test functions, not what they call"
+)]
+
 mod env_files;
 mod faults;
 mod keys;
@@ -11,10 +19,10 @@ use std::path::Path;
 use stile::config::{Config, ConfigErrors, Source};
 
 /// 48 random bytes in base64: a good secret.
-pub const SECRET: &str = "q2nD0LxTfR8aPzWvYh3mKsEu7oJc5BgVt1XiZ9yCwN4bHkQeMrSdAl6FpUjG0O+/";
+pub(crate) const SECRET: &str = "q2nD0LxTfR8aPzWvYh3mKsEu7oJc5BgVt1XiZ9yCwN4bHkQeMrSdAl6FpUjG0O+/";
 
 /// What production needs besides its limits.
-pub const PRODUCTION: &[(&str, &str)] = &[
+pub(crate) const PRODUCTION: &[(&str, &str)] = &[
     ("ENVIRONMENT", "production"),
     ("JWT_SECRET", SECRET),
     ("DATABASE_URL", "postgres://stile:s3cr3t@db.internal/stile"),
@@ -24,13 +32,13 @@ pub const PRODUCTION: &[(&str, &str)] = &[
 ];
 
 /// The configuration of a process with these variables in an empty directory.
-pub fn of(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+pub(crate) fn of(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let directory = tempfile::tempdir().unwrap();
     within(directory.path(), variables, None)
 }
 
 /// The same in `directory`, with `--env-file`. Nothing is written.
-pub fn within(
+pub(crate) fn within(
     directory: &Path,
     variables: &[(&str, &str)],
     env_file: Option<&str>,
@@ -40,16 +48,19 @@ pub fn within(
 }
 
 /// `base` with `changes` on top; a change to `-` takes the variable away.
-pub fn with<'a>(base: &[(&'a str, &'a str)], changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let changed = |name: &str| changes.iter().any(|(other, _)| *other == name);
-    let kept = base.iter().filter(|(name, _)| !changed(name));
+pub(crate) fn with<'a>(
+    base: &[(&'a str, &'a str)],
+    changes: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let replaced = |name: &str| changes.iter().any(|(other, _)| *other == name);
+    let kept = base.iter().filter(|(name, _)| !replaced(name));
     kept.chain(changes.iter().filter(|(_, value)| *value != "-"))
         .copied()
         .collect()
 }
 
 /// The names of the variables that were found faulty.
-pub fn blamed(result: Result<Config, ConfigErrors>) -> Vec<String> {
+pub(crate) fn blamed(result: Result<Config, ConfigErrors>) -> Vec<String> {
     match result {
         Ok(_) => Vec::new(),
         Err(errors) => {
@@ -65,7 +76,7 @@ pub fn blamed(result: Result<Config, ConfigErrors>) -> Vec<String> {
 }
 
 /// What `name` came to, as `stile check` shows it.
-pub fn shown(config: &Config, name: &str) -> String {
+pub(crate) fn shown(config: &Config, name: &str) -> String {
     config
         .effective
         .iter()
@@ -76,7 +87,7 @@ pub fn shown(config: &Config, name: &str) -> String {
 }
 
 /// Where `name` came from, as `stile check` shows it.
-pub fn origin(config: &Config, name: &str) -> String {
+pub(crate) fn origin(config: &Config, name: &str) -> String {
     config
         .effective
         .iter()

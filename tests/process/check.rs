@@ -173,6 +173,28 @@ fn it_connects_when_asked_and_tells_what_is_not_there() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_connects_to_what_is_there() {
+    let redis = crate::redis::RedisServer::start().await;
+    let mail = crate::smtp::SmtpSink::start(crate::smtp::Security::Plain).await;
+    let variables = [
+        ("DATABASE_URL", crate::postgres::server().fresh_database()),
+        ("REDIS_URL", redis.url()),
+        ("SMTP_URL", mail.url()),
+    ];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let ended = check(&variables, &["--connect", "--strict"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for line in [
+        "fine     database: connected",
+        "fine     redis: connected",
+        "fine     mail: ready",
+    ] {
+        assert!(ended.out.lines().any(|out| out == line), "{line}: {}", ended.out);
+    }
+    assert!(mail.received().is_empty(), "a check sends no mail");
+}
+
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let directory = tempfile::tempdir().unwrap();

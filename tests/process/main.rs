@@ -1,12 +1,33 @@
 //! The real binary: what it says, how it ends, and what it finds in its environment.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is a test: the lints' own exception covers test functions, not what they call"
+)]
+
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "shared with tests that use more of it"
+)]
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/redis.rs"]
+mod redis;
+#[path = "../support/smtp.rs"]
+mod smtp;
 
 mod check;
 mod commands;
+mod drain;
 mod refusals;
 mod start;
+mod traffic;
 
 /// A good secret.
 const SECRET: &str = "q2nD0LxTfR8aPzWvYh3mKsEu7oJc5BgVt1XiZ9yCwN4bHkQeMrSdAl6FpUjG0O+/";

@@ -2,30 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use stile::storage::{self as s, ConnectError, Database, DatabaseUrl, MigrateError, Settings};
 
 use crate::engines::{
-    TestDatabase, add_user, on_both_engines, open, postgres_settings, race, sqlite_settings,
+    TestDatabase, add_user, on_both_engines, open, postgres_settings, race, raw, sqlite_settings,
 };
 use crate::postgres;
-
-/// Runs one statement past the program.
-async fn raw(settings: &Settings, sql: &str) {
-    let sql = AssertSqlSafe(sql.to_owned());
-    match &settings.url {
-        DatabaseUrl::Sqlite(path) => {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-        DatabaseUrl::Postgres(url) => {
-            let url = secrecy::ExposeSecret::expose_secret(url);
-            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-    }
-}
 
 /// REL-17: instances that start at once on an empty database all come up.
 async fn instances_start_at_once(settings: Settings) {

@@ -157,7 +157,7 @@ async fn launch(
     };
     let stop = CancellationToken::new();
     let serving = app.serve(listener, stop.clone(), Duration::ZERO, Duration::from_secs(5));
-    let server = tokio::spawn(async move { drop(serving.await) });
+    let server = tokio::spawn(serving);
     (address, handles, stop, server)
 }
 
@@ -213,7 +213,7 @@ impl TestApp {
     }
 
     pub fn post(&self, path: &str, body: Value) -> Request<'_> {
-        self.request(Method::POST, path).json(body)
+        self.request(Method::POST, path).json(&body)
     }
 
     pub fn delete(&self, path: &str) -> Request<'_> {
@@ -352,7 +352,7 @@ impl Request<'_> {
         self.header("x-forwarded-for", client)
     }
 
-    pub fn json(self, body: Value) -> Self {
+    pub fn json(self, body: &Value) -> Self {
         self.header("content-type", "application/json")
             .raw(body.to_string())
     }

@@ -122,11 +122,6 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The port it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Freezes the server and all its backends: sockets stay open, nothing answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
@@ -193,6 +188,8 @@ impl Server {
                 started.elapsed() < Duration::from_secs(30),
                 "PostgreSQL does not come up: {log}"
             );
+            // Once a test binary, before any test of it runs: there is no async worker to hold up.
+            #[expect(clippy::disallowed_methods, reason = "a blocking start, as the initdb above")]
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// No start, no command and no end takes longer, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is to be started.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl Stile {
 
     /// Starts a server on a free port and waits until it is ready.
     pub fn start(self) -> Process {
-        let mut process = self.starting();
+        let process = self.starting();
         process.wait_until_ready();
         process
     }

@@ -71,6 +71,12 @@ pub fn covered_by_global(request: &Request) -> bool {
 
 /// The stage.
 pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
+    let limiter = http.limiter.clone();
+    // A request waits for Redis at most one command timeout, over all the calls it makes.
+    limiter.within_request(limited(&http, request, next)).await
+}
+
+async fn limited(http: &Http, request: Request, next: Next) -> Response {
     if !http.limiter.settings().enabled || !covered_by_global(&request) {
         return next.run(request).await;
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Ask, Count, Merge, Moment, Reply, Standing, Taken};
+use super::{Ask, Count, Merge, Moment, Reply, Standing, Taken, rounded_up_ms};
 
 /// Most units remembered: the largest `exact` limit. A shadow rule counts beyond its own.
 const MOST_STAMPS: usize = 10_000;
@@ -98,7 +98,11 @@ impl Exact {
         let remaining = ask.limit.saturating_sub(count).min(share.saturating_sub(own));
         let over = remaining < ask.cost;
         // On a refusal the reset is when enough units are free, else when the next one is.
-        let short = if over { ask.cost - remaining } else { 1 };
+        let short = if over && !ask.shadow {
+            ask.cost - remaining
+        } else {
+            1
+        };
         let (resets_at, reset_after_ms) = self.reset(now, ask, short);
         Count {
             count,
@@ -116,18 +120,17 @@ impl Exact {
     /// When `units` more units are free: Unix milliseconds, and milliseconds from now.
     fn reset(&self, now: Moment, ask: &Ask, units: u32) -> (i64, u64) {
         let place = (units as usize).min(self.stamps.len());
-        match place.checked_sub(1).and_then(|place| self.stamps.get(place)) {
-            Some(stamp) => {
-                let free_us = stamp.at_us.saturating_add(ask.period_ms * 1000);
-                let unix_us = self.unix_offset_us.saturating_add_unsigned(free_us);
-                let after_us = free_us.saturating_sub(now.elapsed_us);
-                (
-                    unix_us.saturating_add(999).div_euclid(1000),
-                    after_us.div_ceil(1000),
-                )
-            }
-            None => (now.unix_after(ask.period_ms), ask.period_ms),
-        }
+        let freed = place.checked_sub(1).and_then(|place| self.stamps.get(place));
+        let period_us = ask.period_ms * 1000;
+        let Some(stamp) = freed else {
+            return (
+                rounded_up_ms(now.unix_us.saturating_add_unsigned(period_us)),
+                ask.period_ms,
+            );
+        };
+        let free_us = stamp.at_us.saturating_add(period_us);
+        let resets_at = rounded_up_ms(self.unix_offset_us.saturating_add_unsigned(free_us));
+        (resets_at, free_us.saturating_sub(now.elapsed_us).div_ceil(1000))
     }
 
     pub(super) fn is_known_over(&mut self, now: Moment, ask: &Ask) -> bool {
@@ -147,10 +150,7 @@ impl Exact {
         self.period_us = ask.period_ms * 1000;
         self.expire(now, self.period_us);
         if self.stamps.is_empty() {
-            self.unix_offset_us = now
-                .unix_ms
-                .saturating_mul(1000)
-                .saturating_sub_unsigned(now.elapsed_us);
+            self.unix_offset_us = now.unix_us.saturating_sub_unsigned(now.elapsed_us);
         }
         for id in ask.id..ask.id.saturating_add(u64::from(ask.cost)) {
             self.push(Stamp {

@@ -169,7 +169,7 @@ impl Fixed {
         if reply.admitted {
             self.own = self.own.saturating_add(ask.cost);
         }
-        let overtaken = same_window && (self.heard_id.wrapping_sub(ask.id as u32) as i32) > 0;
+        let overtaken = same_window && self.heard_id.wrapping_sub(ask.id as u32).cast_signed() > 0;
         if !overtaken {
             self.adopt_end(now, reply.resets_at, reply.redis_ms);
             self.set_base(i64::from(reply.count));

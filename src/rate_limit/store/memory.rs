@@ -20,7 +20,6 @@ use crate::rate_limit::key::CounterKey;
 const SHARD_KEYS: usize = 896;
 
 /// Counters in memory.
-#[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
@@ -42,6 +41,15 @@ enum Counter {
     Fixed(Fixed),
     /// Boxed: rare, and it would double the size of all.
     Exact(Box<Exact>),
+}
+
+/// Without its counters: there may be many, and they are nobody's business in a log.
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is known before Redis is asked.
@@ -151,36 +159,18 @@ impl Counter {
 }
 
 impl Shard {
-    /// The counter of `key`, if there is one or room for one.
-    fn counter(&mut self, now: Moment, key: &CounterKey) -> Option<&mut Counter> {
-        if !self.counters.contains_key(key) {
-            // The counters for those without room are themselves always let in: one for each rule and window.
-            if self.weight >= self.most && !key.is_overflow() && !self.make_room(now) {
-                return None;
-            }
-            self.weight += 1;
-            return Some(
-                self.counters
-                    .entry(key.clone())
-                    .or_insert_with(|| Counter::of(key)),
-            );
+    /// Runs `change` on the counter of `key`, which is made where there is room, or else on that of all who found none.
+    fn with<R>(&mut self, now: Moment, key: &CounterKey, change: impl Fn(&mut Counter) -> R) -> R {
+        if let Some(result) = self.with_known(key, &change) {
+            return result;
         }
-        self.counters.get_mut(key)
-    }
-
-    /// Runs `change` on the counter of `key`, or on that of all who found no room, and keeps the weights right.
-    fn with<R>(
-        &mut self,
-        now: Moment,
-        key: &CounterKey,
-        change: impl FnOnce(&mut Counter) -> R,
-    ) -> Option<R> {
-        if self.counter(now, key).is_some() {
-            return self.with_known(key, change);
+        if self.has_room(now) {
+            return self.with_new(key, change);
         }
+        // Always let in: there is one for each rule and window.
         let shared = key.overflow();
-        self.counter(now, &shared)?;
-        self.with_known(&shared, change)
+        self.with_known(&shared, &change)
+            .unwrap_or_else(|| self.with_new(&shared, change))
     }
 
     /// The same for a counter that is there.
@@ -190,6 +180,20 @@ impl Shard {
         let result = change(counter);
         self.weight = (self.weight + counter.weight()).saturating_sub(before);
         Some(result)
+    }
+
+    /// The same for one that is not.
+    fn with_new<R>(&mut self, key: &CounterKey, change: impl FnOnce(&mut Counter) -> R) -> R {
+        let mut counter = Counter::of(key);
+        let result = change(&mut counter);
+        self.weight += counter.weight();
+        self.counters.insert(key.clone(), counter);
+        result
+    }
+
+    /// Whether there is room for one more, if need be after forgetting some.
+    fn has_room(&mut self, now: Moment) -> bool {
+        self.weight < self.most || self.make_room(now)
     }
 
     /// Drops what has expired; answers whether anything was.
@@ -258,35 +262,32 @@ impl MemoryStore {
         }
     }
 
-    /// Charges all of `asks` or none. `share` is asked for each counter.
+    /// Charges all of `asks` or none. `portion` is asked for each counter.
     #[must_use]
-    pub fn take(&self, now: Moment, asks: &[Ask], share: Share<'_>, standing: Standing) -> Answer {
-        let mut locked = self.lock(asks.iter().map(|ask| &ask.key));
+    pub fn take(&self, now: Moment, asks: &[Ask], portion: Share<'_>, standing: Standing) -> Answer {
+        let mut held = self.lock(asks);
         let mut counts = Vec::with_capacity(asks.len());
         for ask in asks {
             let share = if standing == Standing::Sole {
                 ask.limit
             } else {
-                share(&ask.key, ask.limit)
+                portion(&ask.key, ask.limit)
             };
-            let look = |counter: &mut Counter| counter.look(now, ask, share);
-            counts.push(
-                locked
-                    .shard(&ask.key)
-                    .and_then(|shard| shard.with(now, &ask.key, look)),
-            );
+            let Some(shard) = held.shard(&ask.key) else {
+                continue;
+            };
+            counts.push(shard.with(now, &ask.key, |counter| counter.look(now, ask, share)));
         }
-        let mut counts: Vec<Count> = counts.into_iter().flatten().collect();
         let admitted = asks
             .iter()
             .zip(&counts)
             .all(|(ask, count)| ask.shadow || !count.over);
         if admitted {
             for (ask, count) in asks.iter().zip(&mut counts) {
-                let shard = locked.shard(&ask.key);
-                shard.and_then(|shard| {
-                    shard.with(now, &ask.key, |counter| counter.charge(now, ask, standing))
-                });
+                let Some(shard) = held.shard(&ask.key) else {
+                    continue;
+                };
+                shard.with(now, &ask.key, |counter| counter.charge(now, ask, standing));
                 count.count = count.count.saturating_add(ask.cost);
                 count.remaining = count.remaining.saturating_sub(ask.cost);
             }
@@ -297,12 +298,12 @@ impl MemoryStore {
     /// Looks whether `asks` can be refused without Redis, and collects what Redis has to be told with them.
     #[must_use]
     pub fn prepare(&self, now: Moment, asks: &[Ask], share: Share<'_>) -> Prepared {
-        let mut locked = self.lock(asks.iter().map(|ask| &ask.key));
+        let mut held = self.lock(asks);
         let mut known = Vec::with_capacity(asks.len());
         let mut unmerged = Vec::new();
         let mut refused = false;
         for ask in asks {
-            let counter = locked
+            let counter = held
                 .shard(&ask.key)
                 .and_then(|shard| shard.counters.get_mut(&ask.key));
             let Some(counter) = counter else {
@@ -324,7 +325,7 @@ impl MemoryStore {
         if !refused {
             return Prepared::Ask { known, unmerged };
         }
-        let look = |ask: &Ask| match locked
+        let look = |ask: &Ask| match held
             .shard(&ask.key)
             .and_then(|shard| shard.counters.get_mut(&ask.key))
         {
@@ -344,18 +345,24 @@ impl MemoryStore {
             return;
         }
         let mut shard = self.shard_of(&ask.key);
+        if shard
+            .with_known(&ask.key, |counter| counter.hear(now, ask, reply))
+            .is_some()
+        {
+            return;
+        }
         // What finds no room is not mirrored: Redis has it.
-        if shard.counter(now, &ask.key).is_some() {
-            shard.with_known(&ask.key, |counter| counter.hear(now, ask, reply));
+        if shard.has_room(now) {
+            shard.with_new(&ask.key, |counter| counter.hear(now, ask, reply));
         }
     }
 
     /// A call that timed out, and was charged here as [`Standing::Doubtful`], turned out to be counted or not.
-    pub fn settle(&self, now: Moment, taken: &Taken, counted: bool) {
+    pub fn settle(&self, now: Moment, taken: &Taken, by_redis: bool) {
         self.shard_of(&taken.key)
             .with_known(&taken.key, |counter| match counter {
-                Counter::Fixed(counter) => counter.settle(now, taken, counted),
-                Counter::Exact(counter) => counter.settle(taken, counted),
+                Counter::Fixed(counter) => counter.settle(now, taken, by_redis),
+                Counter::Exact(counter) => counter.settle(taken, by_redis),
             });
     }
 
@@ -457,37 +464,52 @@ impl MemoryStore {
         lock(&self.shards[self.place(key)])
     }
 
-    /// Locks the shards of all `keys`, lowest first, so that two decisions cannot wait for each other.
-    fn lock<'k>(&self, keys: impl Iterator<Item = &'k CounterKey>) -> Locked<'_> {
-        let mut places: Vec<usize> = keys.map(|key| self.place(key)).collect();
-        places.sort_unstable();
-        places.dedup();
-        let guards = places
+    /// Locks the shards of all `asks`, lowest first, so that two decisions cannot wait for each other.
+    fn lock(&self, asks: &[Ask]) -> Held<'_> {
+        let mut places = asks.iter().map(|ask| self.place(&ask.key));
+        let first = places.next().unwrap_or(0);
+        let mut others: Vec<usize> = places.filter(|place| *place != first).collect();
+        if others.is_empty() {
+            // The usual case: all rules of one client lie in one shard.
+            return Held {
+                store: self,
+                only: self.shards.get(first).map(lock),
+                several: Vec::new(),
+            };
+        }
+        others.push(first);
+        others.sort_unstable();
+        others.dedup();
+        let several = others
             .into_iter()
             .filter_map(|place| Some((place, lock(self.shards.get(place)?))))
             .collect();
-        Locked { store: self, guards }
+        Held {
+            store: self,
+            only: None,
+            several,
+        }
     }
 }
 
-/// The shards of one decision.
-struct Locked<'a> {
+/// The shards of one decision: one, or several.
+struct Held<'a> {
     store: &'a MemoryStore,
-    guards: Vec<(usize, MutexGuard<'a, Shard>)>,
+    only: Option<MutexGuard<'a, Shard>>,
+    several: Vec<(usize, MutexGuard<'a, Shard>)>,
 }
 
-impl Locked<'_> {
+impl Held<'_> {
+    /// The shard of `key`, which is one of the asks they were locked for.
     fn shard(&mut self, key: &CounterKey) -> Option<&mut Shard> {
-        let place = if self.guards.len() == 1 {
-            None
-        } else {
-            Some(self.store.place(key))
-        };
-        let guard = self
-            .guards
+        if let Some(only) = &mut self.only {
+            return Some(only);
+        }
+        let place = self.store.place(key);
+        self.several
             .iter_mut()
-            .find(|(known, _)| place.is_none_or(|place| place == *known));
-        guard.map(|(_, shard)| &mut **shard)
+            .find(|(known, _)| *known == place)
+            .map(|(_, shard)| &mut **shard)
     }
 }
 

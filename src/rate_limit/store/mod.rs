@@ -6,6 +6,7 @@
 mod exact;
 mod fixed;
 pub mod memory;
+pub mod redis;
 
 use super::key::CounterKey;
 
@@ -55,8 +56,8 @@ pub struct Count {
 pub struct Moment {
     /// Microseconds since the process started: by these windows in memory end, so a wall clock that jumps moves none.
     pub elapsed_us: u64,
-    /// Unix milliseconds, for what clients are told.
-    pub unix_ms: i64,
+    /// Unix microseconds, for what clients are told.
+    pub unix_us: i64,
 }
 
 impl Moment {
@@ -66,10 +67,21 @@ impl Moment {
         self.elapsed_us / 1000
     }
 
-    /// Unix time `millis` after this moment.
-    fn unix_after(self, millis: u64) -> i64 {
-        self.unix_ms.saturating_add_unsigned(millis)
+    /// Unix milliseconds.
+    #[must_use]
+    pub fn unix_ms(self) -> i64 {
+        self.unix_us.div_euclid(1000)
     }
+
+    /// Unix milliseconds, `millis` after this moment.
+    fn unix_after(self, millis: u64) -> i64 {
+        self.unix_ms().saturating_add_unsigned(millis)
+    }
+}
+
+/// Microseconds as milliseconds, rounded up: nobody is told a reset that comes too early.
+pub(super) fn rounded_up_ms(micros: i64) -> i64 {
+    micros.saturating_add(999).div_euclid(1000)
 }
 
 /// One window that was charged: what a refund needs.

@@ -1,0 +1,628 @@
+//! Counters in Redis: the scripts, the connections, and nothing of what to do when they fail.
+//!
+//! Each decision is one script. A script's text is sent only where Redis does not know it (`NOSCRIPT`, which means that
+//! nothing ran); nothing that counts is ever sent twice. Needs Redis 7 or later (`PEXPIRETIME`).
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::Slot;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
+};
+use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ask, Merge, Merged, Reply, Taken};
+use crate::rate_limit::key::CounterKey;
+use crate::rate_limit::{RedisSettings, StartError};
+
+/// Probe keys, so that with some certainty each node of a cluster holds one.
+const PROBES: usize = 8;
+/// A limit that is never reached: shadow rules are counted and never a reason to refuse.
+const NEVER: u64 = 1_000_000_000_000;
+
+/// A script and the name by which Redis knows it.
+#[derive(Debug)]
+struct Script {
+    text: &'static str,
+    sha: String,
+}
+
+#[derive(Debug)]
+struct Scripts {
+    take: Script,
+    merge: Script,
+    merge_exact: Script,
+    refund: Script,
+    clear: Script,
+    announce: Script,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        let script = |text| Script {
+            text,
+            sha: redis::Script::new(text).get_hash().to_owned(),
+        };
+        Self {
+            take: script(include_str!("take.lua")),
+            merge: script(include_str!("merge.lua")),
+            merge_exact: script(include_str!("merge_exact.lua")),
+            refund: script(include_str!("refund.lua")),
+            clear: script(include_str!("clear.lua")),
+            announce: script(include_str!("announce.lua")),
+        }
+    }
+}
+
+/// Why Redis gave no answer. Holds no address, no password and no key.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The value of a key is no counter. Says nothing about the server.
+    #[error("a key holds something that is no counter")]
+    Value,
+    /// The connection is gone; no call on it can succeed.
+    #[error("{0}")]
+    Disconnected(String),
+    /// The server refused, for a reason that concerns more than this call.
+    #[error("{0}")]
+    Server(String),
+    /// No answer in time.
+    #[error("timed out")]
+    Timeout,
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        let not_a_counter = error
+            .code()
+            .is_some_and(|code| code == "WRONGTYPE" || code == "NOTACOUNTER")
+            || error
+                .detail()
+                .is_some_and(|detail| detail.contains("WRONGTYPE") || detail.contains("NOTACOUNTER"));
+        if not_a_counter {
+            return Self::Value;
+        }
+        let reason = match error.code() {
+            Some(code) => code.to_owned(),
+            None if error.is_connection_refusal() => "connection refused".to_owned(),
+            None if error.is_timeout() => "timed out".to_owned(),
+            None if error.is_connection_dropped() => "connection lost".to_owned(),
+            None => error.category().to_owned(),
+        };
+        let gone = error.is_unrecoverable_error() || error.is_io_error();
+        if gone {
+            Self::Disconnected(reason)
+        } else {
+            Self::Server(reason)
+        }
+    }
+}
+
+/// How to reach Redis: parsed addresses, certificates, timeouts.
+#[derive(Debug)]
+pub struct RedisStore {
+    /// One for each set of authorities to try; a client holds one set.
+    clients: Vec<Dialer>,
+    connect_timeout: Duration,
+    scripts: std::sync::Arc<Scripts>,
+    names: std::sync::Arc<Names>,
+}
+
+/// What every key and every unit of this process is called after.
+#[derive(Debug)]
+struct Names {
+    prefix: String,
+    /// Starts with a letter: in a script it must not read as a number.
+    process: String,
+}
+
+enum Dialer {
+    Single(Box<Client>),
+    Cluster(Box<ClusterClient>),
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "Single",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+/// An open connection. Clones share it.
+#[derive(Clone)]
+pub struct Link {
+    connection: Connection,
+    gone: CancellationToken,
+    scripts: std::sync::Arc<Scripts>,
+    names: std::sync::Arc<Names>,
+}
+
+#[derive(Clone)]
+enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// What Redis answered to one take.
+#[derive(Clone, Debug)]
+pub struct TakeReply {
+    /// All asks were charged; else none was.
+    pub admitted: bool,
+    /// The moment of the answer, Unix microseconds of Redis.
+    pub redis_us: i64,
+    /// Of each ask, its count and the end of its window (0 where none is open).
+    pub counts: Vec<(u32, i64)>,
+}
+
+impl TakeReply {
+    /// What it says of the ask at `place`.
+    #[must_use]
+    pub fn reply(&self, place: usize) -> Option<Reply> {
+        let (count, resets_at) = *self.counts.get(place)?;
+        Some(Reply {
+            admitted: self.admitted,
+            count,
+            resets_at,
+            redis_ms: self.redis_us / 1000,
+        })
+    }
+}
+
+/// Who is alive.
+#[derive(Clone, Debug)]
+pub struct Roll {
+    /// This process was on the list already; else Redis was emptied, or it was silent for long.
+    pub was_known: bool,
+    /// Everyone on the list, by their numbers.
+    pub alive: Vec<u64>,
+}
+
+impl RedisStore {
+    /// Reads addresses and certificates; connects to nothing. `process` is this process's number in the fleet.
+    pub fn new(settings: &RedisSettings, prefix: &str, process: u64) -> Result<Self, StartError> {
+        let nodes = settings
+            .nodes
+            .iter()
+            .map(|node| parse(node.expose_secret()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tls = nodes
+            .iter()
+            .any(|node| matches!(node.addr(), redis::ConnectionAddr::TcpTls { .. }));
+        let own_authorities = match &settings.tls_ca_file {
+            Some(path) if tls => Some(read_certificates(path)?),
+            _ => None,
+        };
+        // A client trusts either the given authorities or the built-in ones, so there is one client for each.
+        let authorities = match own_authorities {
+            Some(pem) => vec![Some(pem), None],
+            None => vec![None],
+        };
+        let clients = authorities
+            .into_iter()
+            .map(|pem| dialer(&nodes, pem, settings))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            clients,
+            connect_timeout: settings.connect_timeout,
+            scripts: std::sync::Arc::new(Scripts::new()),
+            names: std::sync::Arc::new(Names {
+                prefix: prefix.to_owned(),
+                process: format!("p{process:016x}:"),
+            }),
+        })
+    }
+
+    /// Opens a connection and makes the scripts known. Bounded by the connect timeout.
+    pub async fn connect(&self) -> Result<Link, Failure> {
+        let mut failure = Failure::Timeout;
+        for client in &self.clients {
+            match tokio::time::timeout(self.connect_timeout, self.dial(client)).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(error)) if error.is_connection_refusal() => return Err(error.into()),
+                Ok(Err(error)) => failure = error.into(),
+                Err(_) => failure = Failure::Timeout,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn dial(&self, client: &Dialer) -> RedisResult<Link> {
+        let gone = CancellationToken::new();
+        let connection = match client {
+            Dialer::Single(client) => {
+                // Calls are bounded where they are made; a late answer is still wanted (`remote.rs`).
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.connect_timeout))
+                    .set_response_timeout(None)
+                    .set_push_sender(on_disconnect(gone.clone()));
+                Connection::Single(
+                    client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await?,
+                )
+            }
+            Dialer::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+        };
+        let link = Link {
+            connection,
+            gone,
+            scripts: self.scripts.clone(),
+            names: self.names.clone(),
+        };
+        let scripts = &*self.scripts;
+        for script in [
+            &scripts.take,
+            &scripts.merge,
+            &scripts.merge_exact,
+            &scripts.refund,
+            &scripts.clear,
+        ] {
+            link.clone()
+                .send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
+                .await?;
+        }
+        Ok(link)
+    }
+}
+
+fn parse(node: &str) -> Result<ConnectionInfo, StartError> {
+    if !node.starts_with("redis://") && !node.starts_with("rediss://") {
+        return Err(StartError::RedisUrl("it has to start with redis:// or rediss://"));
+    }
+    let info = node
+        .into_connection_info()
+        .map_err(|_| StartError::RedisUrl("it does not parse"))?;
+    // Under RESP3 the client library tells of a connection that ends while nobody is asking.
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(info
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+        .set_redis_settings(redis))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<u8>, StartError> {
+    let pem = std::fs::read(path).map_err(|error| StartError::TlsCaFile(error.kind().to_string()))?;
+    let mark = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(mark.len()).any(|window| window == mark) {
+        return Err(StartError::TlsCaFile("it holds no certificate".to_owned()));
+    }
+    Ok(pem)
+}
+
+fn dialer(
+    nodes: &[ConnectionInfo],
+    pem: Option<Vec<u8>>,
+    settings: &RedisSettings,
+) -> Result<Dialer, StartError> {
+    let certificates = pem.map(|pem| TlsCertificates {
+        client_tls: None,
+        root_cert: Some(pem),
+    });
+    let bad = |error: RedisError| match certificates {
+        Some(_) => StartError::TlsCaFile("it holds no usable certificate".to_owned()),
+        None if error.kind() == ErrorKind::InvalidClientConfig => {
+            StartError::RedisUrl("its parts contradict each other")
+        }
+        None => StartError::RedisUrl("it cannot be used"),
+    };
+    if let [node] = nodes {
+        let client = match &certificates {
+            Some(certificates) => Client::build_with_tls(node.clone(), certificates.clone()),
+            None => Client::open(node.clone()),
+        };
+        return client.map(|client| Dialer::Single(Box::new(client))).map_err(bad);
+    }
+    // No retries: a consume that may have run is never sent again.
+    let mut builder = ClusterClient::builder(nodes.to_vec())
+        .retries(0)
+        .connection_timeout(settings.connect_timeout)
+        .response_timeout(LATE)
+        .tcp_settings(TcpSettings::default().set_nodelay(true));
+    if let Some(certificates) = &certificates {
+        builder = builder.certs(certificates.clone());
+    }
+    builder
+        .build()
+        .map(|client| Dialer::Cluster(Box::new(client)))
+        .map_err(bad)
+}
+
+/// How long the answer to a call that was given up is still waited for, in the background.
+pub const LATE: Duration = Duration::from_secs(20);
+
+fn on_disconnect(
+    gone: CancellationToken,
+) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+    move |push| {
+        if push.kind == PushKind::Disconnection {
+            gone.cancel();
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    /// Waits until the connection has ended. In a cluster, where one of several may end, for ever.
+    pub async fn closed(&self) -> Failure {
+        self.gone.cancelled().await;
+        Failure::Disconnected("connection lost".to_owned())
+    }
+
+    /// Places of `asks` by the part of Redis that can decide them together: all of them, or in a cluster those of a slot.
+    #[must_use]
+    pub fn groups(&self, asks: &[Ask]) -> Vec<Vec<usize>> {
+        if matches!(self.connection, Connection::Single(_)) {
+            return vec![(0..asks.len()).collect()];
+        }
+        let mut groups: Vec<(Slot, Vec<usize>)> = Vec::new();
+        for (place, ask) in asks.iter().enumerate() {
+            let slot = Slot::for_key(ask.key.name(&self.names.prefix));
+            match groups.iter_mut().find(|(known, _)| *known == slot) {
+                Some((_, places)) => places.push(place),
+                None => groups.push((slot, vec![place])),
+            }
+        }
+        groups.into_iter().map(|(_, places)| places).collect()
+    }
+
+    /// Charges all of `asks` or none. `known`: of each, count and end as Redis last told them.
+    ///
+    /// The future owns what it needs, so that it can be waited for in the background.
+    pub fn take(
+        &self,
+        asks: &[&Ask],
+        known: &[Option<(u32, i64)>],
+    ) -> impl Future<Output = Result<TakeReply, Failure>> + Send + 'static {
+        let mut call = Cmd::with_capacity(3 + asks.len() * 6, 64 + asks.len() * 96);
+        call.arg("EVALSHA").arg(&self.scripts.take.sha).arg(asks.len());
+        let mut name = String::with_capacity(64);
+        for ask in asks {
+            name.clear();
+            ask.key.write(&self.names.prefix, &mut name);
+            call.arg(name.as_str());
+        }
+        for (place, ask) in asks.iter().enumerate() {
+            let limit = if ask.shadow { NEVER } else { u64::from(ask.limit) };
+            call.arg(limit).arg(ask.period_ms).arg(ask.cost);
+            if ask.key.is_exact() {
+                call.arg(&self.names.process).arg(ask.id);
+            } else {
+                let (count, ends) = known.get(place).copied().flatten().unwrap_or_default();
+                call.arg(count).arg(ends);
+            }
+        }
+        let asked = asks.len();
+        let link = self.clone();
+        async move {
+            let value = link.run(call, |scripts| &scripts.take).await?;
+            take_reply(&value, asked).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+        }
+    }
+
+    /// Tells Redis of one counter. `offset_us` turns elapsed into Unix microseconds of Redis. `raise`: where Redis has
+    /// the same window with a smaller count, it forgot some of it.
+    pub async fn merge(
+        &self,
+        key: &CounterKey,
+        merge: &Merge,
+        offset_us: i64,
+        raise: bool,
+    ) -> Result<Merged, Failure> {
+        let name = key.name(&self.names.prefix);
+        let value = match merge {
+            Merge::Fixed {
+                known,
+                resets_at,
+                add,
+                ticket,
+            } => {
+                let mut call = Cmd::new();
+                call.arg("EVALSHA")
+                    .arg(&self.scripts.merge.sha)
+                    .arg(2)
+                    .arg(&name)
+                    .arg(self.mark(&name, *ticket));
+                call.arg(*known)
+                    .arg(*resets_at)
+                    .arg(*add)
+                    .arg(u8::from(*ticket != 0))
+                    .arg(u8::from(raise));
+                self.clone().run(call, |scripts| &scripts.merge).await?
+            }
+            Merge::Exact { stamps, period_ms } => {
+                let mut call = Cmd::new();
+                call.arg("EVALSHA")
+                    .arg(&self.scripts.merge_exact.sha)
+                    .arg(1)
+                    .arg(&name)
+                    .arg(*period_ms);
+                for (at_us, id) in stamps {
+                    call.arg(offset_us.saturating_add_unsigned(*at_us));
+                    call.arg(format!("{}{id}", self.names.process));
+                }
+                self.clone().run(call, |scripts| &scripts.merge_exact).await?
+            }
+        };
+        merged(&value).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+    }
+
+    /// The key that marks a ticket as merged. In a cluster it lies where the counter lies.
+    fn mark(&self, name: &str, ticket: u64) -> String {
+        let process = &self.names.process;
+        if name.contains('{') {
+            format!("{name}:merged:{process}{ticket}")
+        } else {
+            format!("{{{name}}}:merged:{process}{ticket}")
+        }
+    }
+
+    /// Gives one window back what was taken. Answers whether it was still open.
+    pub async fn refund(&self, taken: &Taken) -> Result<bool, Failure> {
+        let mut call = Cmd::new();
+        call.arg("EVALSHA")
+            .arg(&self.scripts.refund.sha)
+            .arg(1)
+            .arg(taken.key.name(&self.names.prefix))
+            .arg(taken.cost);
+        if taken.key.is_exact() {
+            call.arg(&self.names.process).arg(taken.id);
+        } else {
+            call.arg(taken.resets_at);
+        }
+        let value = self.clone().run(call, |scripts| &scripts.refund).await?;
+        Ok(matches!(value, Value::Int(1)))
+    }
+
+    /// Empties one counter.
+    pub async fn clear(&self, key: &CounterKey) -> Result<(), Failure> {
+        let mut call = Cmd::new();
+        call.arg("EVALSHA")
+            .arg(&self.scripts.clear.sha)
+            .arg(1)
+            .arg(key.name(&self.names.prefix));
+        self.clone().run(call, |scripts| &scripts.clear).await.map(|_| ())
+    }
+
+    /// Runs the real script, so that a server that cannot count (read-only, out of memory, loading) does not pass. On a
+    /// cluster several keys are tried, spread over its nodes.
+    pub async fn probe(&self) -> Result<TakeReply, Failure> {
+        let probes = if matches!(self.connection, Connection::Single(_)) {
+            1
+        } else {
+            PROBES
+        };
+        let calls = (0..probes).map(|place| {
+            let mut call = Cmd::new();
+            let name = format!("{}:probe:{}{place}", self.names.prefix, self.names.process);
+            call.arg("EVALSHA").arg(&self.scripts.take.sha).arg(1).arg(name);
+            call.arg(NEVER).arg(1000).arg(1).arg(0).arg(0);
+            self.clone().run(call, |scripts| &scripts.take)
+        });
+        let values = futures_util::future::try_join_all(calls).await?;
+        let reply = values.first().and_then(|value| take_reply(value, 1));
+        reply.ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+    }
+
+    /// Says that this process is alive and asks who else is, of those heard within `life`.
+    pub async fn announce(&self, life: Duration) -> Result<Roll, Failure> {
+        let mut call = Cmd::new();
+        call.arg("EVALSHA")
+            .arg(&self.scripts.announce.sha)
+            .arg(1)
+            .arg(self.fleet_key());
+        call.arg(&self.names.process)
+            .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let value = self.clone().run(call, |scripts| &scripts.announce).await?;
+        roll(&value).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+    }
+
+    /// Takes this process off the list.
+    pub async fn leave(&self) -> Result<(), Failure> {
+        let mut call = redis::cmd("ZREM");
+        call.arg(self.fleet_key()).arg(&self.names.process);
+        Ok(self.clone().send(&call).await.map(|_| ())?)
+    }
+
+    fn fleet_key(&self) -> String {
+        format!("{}:fleet", self.names.prefix)
+    }
+
+    /// Sends `EVALSHA`, and once `EVAL` where Redis does not know the script.
+    async fn run(mut self, call: Cmd, script: impl Fn(&Scripts) -> &Script + Send) -> Result<Value, Failure> {
+        let error = match self.send(&call).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::Server(ServerErrorKind::NoScript) {
+            return Err(error.into());
+        }
+        let mut whole = redis::cmd("EVAL");
+        whole.arg(script(&self.scripts).text);
+        for arg in call.args_iter().skip(2) {
+            if let redis::Arg::Simple(arg) = arg {
+                whole.arg(arg);
+            }
+        }
+        Ok(self.send(&whole).await?)
+    }
+
+    async fn send(&mut self, call: &Cmd) -> RedisResult<Value> {
+        let value = match &mut self.connection {
+            Connection::Single(connection) => connection.req_packed_command(call).await,
+            Connection::Cluster(connection) => connection.req_packed_command(call).await,
+        };
+        value.and_then(Value::extract_error)
+    }
+}
+
+fn int(value: &Value) -> Option<i64> {
+    if let Value::Int(int) = value {
+        Some(*int)
+    } else {
+        None
+    }
+}
+
+fn take_reply(value: &Value, asked: usize) -> Option<TakeReply> {
+    let Value::Array(parts) = value else { return None };
+    let (admitted, parts) = parts.split_first()?;
+    let (redis_us, parts) = parts.split_first()?;
+    let counts: Vec<(u32, i64)> = parts
+        .chunks_exact(2)
+        .map(|pair| match pair {
+            [count, ends] => Some((u32::try_from(int(count)?).ok()?, int(ends)?)),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    (counts.len() == asked).then_some(TakeReply {
+        admitted: int(admitted)? == 1,
+        redis_us: int(redis_us)?,
+        counts,
+    })
+}
+
+fn merged(value: &Value) -> Option<Merged> {
+    let Value::Array(parts) = value else { return None };
+    let [count, resets_at, redis_us] = parts.as_slice() else {
+        return None;
+    };
+    let count = u32::try_from(int(count)?).ok()?;
+    Some(Merged {
+        count,
+        resets_at: int(resets_at)?,
+        redis_ms: int(redis_us)? / 1000,
+    })
+}
+
+fn roll(value: &Value) -> Option<Roll> {
+    let Value::Array(parts) = value else { return None };
+    let [known, Value::Array(names)] = parts.as_slice() else {
+        return None;
+    };
+    let number = |name: &Value| {
+        let Value::BulkString(name) = name else {
+            return None;
+        };
+        let name = std::str::from_utf8(name).ok()?;
+        u64::from_str_radix(name.strip_prefix('p')?.strip_suffix(':')?, 16).ok()
+    };
+    Some(Roll {
+        was_known: int(known)? == 1,
+        alive: names.iter().filter_map(number).collect(),
+    })
+}
