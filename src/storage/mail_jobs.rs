@@ -218,6 +218,22 @@ pub async fn retry_mail(on: &mut Connection, job: &MailJob, due_at: Timestamp) -
     .map(drop)
 }
 
+/// Takes the mail for longer, unless another worker has taken it meanwhile.
+pub async fn renew_mail(
+    on: &mut Connection,
+    job: &MailJob,
+    leased_until: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE mail_jobs SET due_at = $3, leased_until = $3 WHERE id = $1 AND attempts = $2",
+        job.id.to_string(),
+        job.attempts,
+        leased_until,
+    )
+    .map(drop)
+}
+
 /// How many mails are waiting.
 pub async fn count_mails(on: &mut Connection) -> Result<u64, StorageError> {
     let count = fetch_optional!((i64,), on, "SELECT COUNT(*) FROM mail_jobs")?;

@@ -249,13 +249,13 @@ on_both_engines! {
         let moved = app.post("/auth/change-email", moving).bearer(bearer).await;
         assert_eq!(refusals(&moved.expect_problem(422, "validation_failed")), [("/password", "wrong_password")]);
         let deleting = json!({"password": "wrong-password-1"});
-        let deleted = app.delete("/auth/me").json(deleting.clone()).bearer(bearer).await;
+        let deleted = app.delete("/auth/me").json(&deleting).bearer(bearer).await;
         assert_eq!(refusals(&deleted.expect_problem(422, "validation_failed")), [("/password", "wrong_password")]);
         // Three failures: neither here nor at login there is a fourth.
         let right = json!({"current_password": PASSWORD, "new_password": "umbrella-zebra-quartz-41"});
         let limited = app.post("/auth/change-password", right.clone()).bearer(bearer).await;
         assert_eq!(limited.expect_problem(429, "rate_limited").body["limit"], "login_account");
-        app.delete("/auth/me").json(deleting).bearer(bearer).await.expect_problem(429, "rate_limited");
+        app.delete("/auth/me").json(&deleting).bearer(bearer).await.expect_problem(429, "rate_limited");
         login(&app, ADA, PASSWORD).await.expect_problem(429, "rate_limited");
         // From elsewhere the owner's session can go on.
         app.post("/auth/change-password", right).bearer(bearer).from("203.0.113.1").await.expect(200);

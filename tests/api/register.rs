@@ -183,7 +183,7 @@ on_both_engines! {
         app.post("/auth/register", body).await.expect(201);
         let tokens = app.logged_in("ada@example.com", PASSWORD).await;
         let patch = json!({"full_name": "Ada", "role": "admin", "is_verified": true, "email": "x@example.com"});
-        app.request(Method::PATCH, "/auth/me").json(patch).bearer(&tokens["access_token"]).await.expect(200);
+        app.request(Method::PATCH, "/auth/me").json(&patch).bearer(&tokens["access_token"]).await.expect(200);
         let me = app.get("/auth/me").bearer(&tokens["access_token"]).await.expect(200).body;
         assert_ne!(me["id"], stolen);
         assert_eq!(me["email"], "ada@example.com");

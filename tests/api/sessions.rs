@@ -126,7 +126,7 @@ on_both_engines! {
                 let request = app.request(Method::POST, "/auth/logout");
                 let request = if bearer { request.bearer(&tokens["access_token"]) } else { request };
                 let refresh = json!({"refresh_token": tokens["refresh_token"]});
-                if body { request.json(refresh) } else { request }
+                if body { request.json(&refresh) } else { request }
             };
             let first = logout().await.expect(200);
             assert!(first.body["message"].is_string() && first.body["detail"].is_string());
@@ -177,7 +177,7 @@ on_both_engines! {
         app.post("/auth/logout", json!({"refresh_token": tokens["refresh_token"]})).await.expect(200);
         // Of an account that is gone.
         let grace = app.signed_up("grace@example.com").await;
-        let delete = app.delete("/auth/me").json(json!({"password": PASSWORD})).bearer(&grace["access_token"]);
+        let delete = app.delete("/auth/me").json(&json!({"password": PASSWORD})).bearer(&grace["access_token"]);
         delete.await.expect(204);
         app.post("/auth/logout", json!({"refresh_token": grace["refresh_token"]})).await.expect(200);
         app.request(Method::POST, "/auth/logout").bearer(&grace["access_token"]).await.expect(200);
@@ -240,9 +240,9 @@ on_both_engines! {
         app.post("/auth/password-reset/request", json!({"email": ADA})).await.expect(200);
         let mails = app.mails(ADA, 2).await;
         let id = tokens["user"]["id"].as_str().unwrap().to_owned();
-        app.delete("/auth/me").json(json!({"password": PASSWORD})).await.expect_problem(401, "not_authenticated");
+        app.delete("/auth/me").json(&json!({"password": PASSWORD})).await.expect_problem(401, "not_authenticated");
         app.delete("/auth/me").bearer(&tokens["access_token"]).await.expect_problem(400, "invalid_request");
-        let delete = app.delete("/auth/me").json(json!({"password": PASSWORD})).bearer(&tokens["access_token"]);
+        let delete = app.delete("/auth/me").json(&json!({"password": PASSWORD})).bearer(&tokens["access_token"]);
         assert_eq!(delete.await.expect(204).text, "");
         for tokens in [&tokens, &also] {
             assert!(!is_alive(&app, tokens).await);
@@ -280,8 +280,8 @@ on_both_engines! {
             let refresh = json!({"refresh_token": tokens["refresh_token"]});
             let moving = json!({"password": PASSWORD, "new_email": format!("new{round}@example.com")});
             let requests = [
-                app.delete("/auth/me").json(json!({"password": PASSWORD})).bearer(bearer),
-                app.delete("/auth/me").json(json!({"password": PASSWORD})).bearer(bearer),
+                app.delete("/auth/me").json(&json!({"password": PASSWORD})).bearer(bearer),
+                app.delete("/auth/me").json(&json!({"password": PASSWORD})).bearer(bearer),
                 app.post("/auth/change-password", change).bearer(bearer),
                 app.post("/auth/change-email", moving).bearer(bearer),
                 app.post("/auth/login", login.clone()),
