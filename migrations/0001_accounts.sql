@@ -88,7 +88,6 @@ CREATE TABLE mail_jobs (
     is_charged BOOLEAN NOT NULL
 );
 CREATE INDEX mail_jobs_due ON mail_jobs (due_at, id);
-CREATE INDEX mail_jobs_of_recipient ON mail_jobs (recipient, id);
 CREATE INDEX mail_jobs_of_user ON mail_jobs (user_id);
 CREATE INDEX mail_jobs_of_recipient ON mail_jobs (recipient, id);
 

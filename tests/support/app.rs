@@ -77,8 +77,6 @@ pub struct TestApp {
 
 /// The inside, for what cannot be seen from outside.
 pub struct Handles {
-    pub limiter: stile::rate_limit::Limiter,
-    pub database: stile::storage::Database,
     pub accounts: stile::accounts::Accounts,
 }
 
@@ -151,8 +149,6 @@ async fn launch(
     let config = config.with_bound_port(address.port());
     let app = App::build(config, clock.clone()).await.unwrap();
     let handles = Handles {
-        limiter: app.limiter.clone(),
-        database: app.database.clone(),
         accounts: app.accounts.clone(),
     };
     let stop = CancellationToken::new();
