@@ -22,6 +22,10 @@ const WORKERS: usize = 4;
 /// How often a worker looks for mail that another process queued, or whose time has come.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How long a worker rests before it takes up what was queued just now. What follows differs for an address with
+/// an account, and who sends one request after the other would feel it in the next answer's time.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// How long after an error of the database a worker looks again.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -93,7 +97,7 @@ impl Accounts {
                 }
             };
             tokio::select! {
-                () = self.0.mail_queued.notified() => {}
+                () = self.0.mail_queued.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.cancelled() => {}
             }

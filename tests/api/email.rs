@@ -14,7 +14,10 @@ const FIRST: &str = "umbrella-zebra-quartz-41";
 const SECOND: &str = "another-camel-window-77";
 
 async fn strict(engine: Engine) -> TestApp {
-    TestApp::on(engine).set("REQUIRE_EMAIL_VERIFICATION", "true").start().await
+    TestApp::on(engine)
+        .set("REQUIRE_EMAIL_VERIFICATION", "true")
+        .start()
+        .await
 }
 
 async fn register(app: &TestApp, email: &str, password: &str) -> Answer {
@@ -28,11 +31,13 @@ async fn login(app: &TestApp, email: &str, password: &str) -> Answer {
 }
 
 async fn verify(app: &TestApp, mail: &Mail) -> Answer {
-    app.post("/auth/verify-email", json!({"token": mail.token()})).await
+    app.post("/auth/verify-email", json!({"token": mail.token()}))
+        .await
 }
 
 async fn resend(app: &TestApp, email: &str) -> Answer {
-    app.post("/auth/resend-verification", json!({"email": email})).await
+    app.post("/auth/resend-verification", json!({"email": email}))
+        .await
 }
 
 async fn nth(app: &TestApp, email: &str, count: usize) -> Mail {
@@ -41,7 +46,9 @@ async fn nth(app: &TestApp, email: &str, count: usize) -> Mail {
 
 async fn change(app: &TestApp, tokens: &Value, new_email: &str) -> Answer {
     let body = json!({"password": PASSWORD, "new_email": new_email});
-    app.post("/auth/change-email", body).bearer(&tokens["access_token"]).await
+    app.post("/auth/change-email", body)
+        .bearer(&tokens["access_token"])
+        .await
 }
 
 on_both_engines! {

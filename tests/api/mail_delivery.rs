@@ -10,7 +10,9 @@ use crate::smtp::{At, Behaviour, Security, SmtpSink, refusing_url};
 const ADA: &str = "ada@example.com";
 
 async fn app_with(engine: Engine, smtp_url: &str) -> TestApp {
-    let app = TestApp::on(engine).set("SMTP_URL", smtp_url).set("MAIL_FROM", "stile <no-reply@stile.example>");
+    let app = TestApp::on(engine)
+        .set("SMTP_URL", smtp_url)
+        .set("MAIL_FROM", "stile <no-reply@stile.example>");
     app.start().await
 }
 

@@ -148,12 +148,17 @@ async fn race(app: &TestApp, addresses: &[SocketAddr], rounds: usize, grace: boo
         let successor = &good.first().expect("one wins").body["refresh_token"];
         if grace {
             assert_eq!(bad.len(), 0);
-            assert!(good.iter().all(|answer| answer.body["refresh_token"] == *successor));
+            assert!(
+                good.iter()
+                    .all(|answer| answer.body["refresh_token"] == *successor)
+            );
             assert_eq!(refresh(app, successor).await.status, 200);
         } else {
             assert_eq!(good.len(), 1);
             // Forty-nine reuses have ended the session.
-            refresh(app, successor).await.expect_problem(401, "invalid_refresh_token");
+            refresh(app, successor)
+                .await
+                .expect_problem(401, "invalid_refresh_token");
         }
     }
 }

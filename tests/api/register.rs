@@ -23,7 +23,12 @@ pub fn refusals(answer: &Answer) -> Vec<(&str, &str)> {
     assert!(errors.iter().all(|error| !text(error, "message").is_empty()));
     errors
         .iter()
-        .map(|error| (error["pointer"].as_str().unwrap(), error["code"].as_str().unwrap()))
+        .map(|error| {
+            (
+                error["pointer"].as_str().unwrap(),
+                error["code"].as_str().unwrap(),
+            )
+        })
         .collect()
 }
 
@@ -107,13 +112,66 @@ on_both_engines! {
 
 /// Of the passwords that every list of leaked ones begins with, those of eight characters and more.
 const COMMON: &[&str] = &[
-    "password", "12345678", "123456789", "1234567890", "football", "baseball", "superman", "1qaz2wsx", "trustno1",
-    "jennifer", "sunshine", "starwars", "whatever", "computer", "michelle", "corvette", "mercedes", "maverick",
-    "samantha", "steelers", "princess", "midnight", "swordfish", "password1", "qwertyuiop", "iloveyou", "welcome1",
-    "password123", "11111111", "87654321", "12341234", "asdfghjkl", "letmein1", "abcd1234", "abc12345", "passw0rd",
-    "P@ssw0rd", "qwerty123", "q1w2e3r4", "1q2w3e4r", "1q2w3e4r5t", "zaq12wsx", "1234qwer", "qwer1234", "asdf1234",
-    "liverpool", "admin123", "internet", "explorer", "hello123", "changeme", "secret123", "test1234", "blink182",
-    "slipknot", "victoria", "elizabeth", "alexander", "benjamin", "qazwsxedc",
+    "password",
+    "12345678",
+    "123456789",
+    "1234567890",
+    "football",
+    "baseball",
+    "superman",
+    "1qaz2wsx",
+    "trustno1",
+    "jennifer",
+    "sunshine",
+    "starwars",
+    "whatever",
+    "computer",
+    "michelle",
+    "corvette",
+    "mercedes",
+    "maverick",
+    "samantha",
+    "steelers",
+    "princess",
+    "midnight",
+    "swordfish",
+    "password1",
+    "qwertyuiop",
+    "iloveyou",
+    "welcome1",
+    "password123",
+    "11111111",
+    "87654321",
+    "12341234",
+    "asdfghjkl",
+    "letmein1",
+    "abcd1234",
+    "abc12345",
+    "passw0rd",
+    "P@ssw0rd",
+    "qwerty123",
+    "q1w2e3r4",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "zaq12wsx",
+    "1234qwer",
+    "qwer1234",
+    "asdf1234",
+    "liverpool",
+    "admin123",
+    "internet",
+    "explorer",
+    "hello123",
+    "changeme",
+    "secret123",
+    "test1234",
+    "blink182",
+    "slipknot",
+    "victoria",
+    "elizabeth",
+    "alexander",
+    "benjamin",
+    "qazwsxedc",
 ];
 
 on_both_engines! {

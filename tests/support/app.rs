@@ -28,7 +28,10 @@ use crate::postgres;
 pub const PASSWORD: &str = "correct-horse-battery-9";
 
 /// Whether the full counts of races are run: `scripts/test --long`.
-#[expect(clippy::disallowed_methods, reason = "this is the test's environment, not the program's")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the test's environment, not the program's"
+)]
 pub fn long() -> bool {
     std::env::var("STILE_TEST_LONG").is_ok()
 }
@@ -268,7 +271,12 @@ impl TestApp {
 
     /// `DATABASE_URL`, for what no endpoint offers: see `support/sql.rs`.
     pub fn database_url(&self) -> String {
-        let file = || format!("sqlite://{}", self.directory.path().join("data/stile.db").display());
+        let file = || {
+            format!(
+                "sqlite://{}",
+                self.directory.path().join("data/stile.db").display()
+            )
+        };
         self.variables.get("DATABASE_URL").cloned().unwrap_or_else(file)
     }
 
@@ -301,7 +309,9 @@ impl Mail {
             to: mail.headers.get_first_value("To").unwrap(),
             subject: mail.headers.get_first_value("Subject").unwrap(),
             text: part("text/plain").unwrap_or(&mail).get_body().unwrap(),
-            html: part("text/html").map(|part| part.get_body().unwrap()).unwrap_or_default(),
+            html: part("text/html")
+                .map(|part| part.get_body().unwrap())
+                .unwrap_or_default(),
         }
     }
 

@@ -12,10 +12,18 @@ impl TestApp {
         let (url, statement) = (self.database_url(), AssertSqlSafe(statement.to_owned()));
         if url.starts_with("sqlite") {
             let mut on = SqliteConnection::connect(&url).await.unwrap();
-            sqlx::query(statement).execute(&mut on).await.unwrap().rows_affected()
+            sqlx::query(statement)
+                .execute(&mut on)
+                .await
+                .unwrap()
+                .rows_affected()
         } else {
             let mut on = PgConnection::connect(&url).await.unwrap();
-            sqlx::query(statement).execute(&mut on).await.unwrap().rows_affected()
+            sqlx::query(statement)
+                .execute(&mut on)
+                .await
+                .unwrap()
+                .rows_affected()
         }
     }
 
@@ -34,7 +42,9 @@ impl TestApp {
     /// As an administrator does it.
     pub async fn deactivate(&self, email: &str) {
         let touched = self
-            .sql(&format!("UPDATE users SET is_active = FALSE WHERE email = '{email}'"))
+            .sql(&format!(
+                "UPDATE users SET is_active = FALSE WHERE email = '{email}'"
+            ))
             .await;
         assert_eq!(touched, 1);
     }
@@ -47,9 +57,8 @@ impl TestApp {
 
     /// Waits for an event of the audit log with this reason (`""` for none): its rows are written behind the answer.
     pub async fn audited(&self, event: &str, reason: &str) {
-        let query = format!(
-            "SELECT id FROM audit_log WHERE event = '{event}' AND COALESCE(reason, '') = '{reason}'"
-        );
+        let query =
+            format!("SELECT id FROM audit_log WHERE event = '{event}' AND COALESCE(reason, '') = '{reason}'");
         for _ in 0..100 {
             if !self.sql_texts(&query).await.is_empty() {
                 return;
@@ -74,8 +83,14 @@ impl TestApp {
     pub async fn dump(&self) -> String {
         let tables = [
             ("users", "id, email, full_name, password_hash"),
-            ("sessions", "id, family_hash, token_hash, previous_hash, successor_sealed, user_agent"),
-            ("one_time_tokens", "token_hash, email, job_id, password_hash, full_name, session_id"),
+            (
+                "sessions",
+                "id, family_hash, token_hash, previous_hash, successor_sealed, user_agent",
+            ),
+            (
+                "one_time_tokens",
+                "token_hash, email, job_id, password_hash, full_name, session_id",
+            ),
             ("mail_jobs", "id, recipient, password_hash, full_name"),
             ("known_clients", "client"),
             ("audit_log", "id, event, reason, account, client_ip, request_id"),
