@@ -11,6 +11,7 @@ mod smtp;
 #[path = "../support/sql.rs"]
 mod sql;
 
+mod cookies;
 mod door;
 mod email;
 mod login;
@@ -20,3 +21,4 @@ mod refresh;
 mod register;
 mod sessions;
 mod surface;
+mod tokens;

@@ -173,6 +173,11 @@ impl TestApp {
         (self.address, self.app, self.stop, self.server) = (address, app, stop, Some(server));
     }
 
+    /// One more variable from the next restart on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
     /// Starts a second instance on the same database, folder and clock; it lives as long as this one.
     pub async fn second_instance(&self) -> SocketAddr {
         let (address, _, stop, _) = launch(&self.variables, &self.directory, &self.clock).await;
