@@ -161,11 +161,6 @@ async fn launch(
 }
 
 impl TestApp {
-    /// Another value for a variable, from the next [`TestApp::restart`] on.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.variables.insert(name.into(), value.into());
-    }
-
     /// Stops the app and starts it again on the same database, folder and clock.
     pub async fn restart(&mut self) {
         self.stop().await;
