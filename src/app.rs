@@ -14,7 +14,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{AccessTokens, Passwords, PoolSettings};
-use crate::http::{self, LocalStage};
+use crate::http::{self, Drain, LocalStage};
 use crate::mail::{self, Mailer};
 use crate::rate_limit::{self, Limiter};
 use crate::storage::{self, ConnectError, Database, MigrateError};
@@ -80,7 +80,7 @@ pub struct App {
     audit: Audit,
     mailer: Mailer,
     local_stage: Option<LocalStage>,
-    drain: CancellationToken,
+    drain: Drain,
 }
 
 impl App {
@@ -115,7 +115,7 @@ impl App {
             .http
             .burst
             .and_then(|burst| LocalStage::new(burst, clock.clone()));
-        let drain = CancellationToken::new();
+        let drain = Drain::default();
         let router = http::router(http::Parts {
             accounts: accounts.clone(),
             limiter: limiter.clone(),
@@ -155,7 +155,7 @@ impl App {
         let server = tokio::spawn(server);
 
         shutdown.cancelled().await;
-        self.drain.cancel();
+        self.drain.begin();
         tracing::info!(
             delay_seconds = delay.as_secs(),
             "shutting down: not ready any more"
@@ -174,8 +174,8 @@ impl App {
 /// finishes its request is no reason to call the end a failure.
 async fn finish(mut server: JoinHandle<()>, grace: Duration) {
     if tokio::time::timeout(grace, &mut server).await.is_err() {
-        server.abort();
         tracing::warn!("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off");
+        server.abort();
     }
 }
 

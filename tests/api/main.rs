@@ -7,5 +7,7 @@ mod app;
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 
+mod cookies;
 mod door;
 mod surface;
+mod tokens;

@@ -161,6 +161,11 @@ impl TestApp {
         (self.address, self.app, self.stop, self.server) = (address, app, stop, Some(server));
     }
 
+    /// One more variable from the next restart on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.insert(name.into(), value.into());
+    }
+
     /// Starts a second instance on the same database, folder and clock; it lives as long as this one.
     pub async fn second_instance(&self) -> SocketAddr {
         let (address, _, stop, _) = launch(&self.variables, &self.directory, &self.clock).await;
@@ -255,6 +260,17 @@ impl TestApp {
             .iter()
             .map(|file| Mail::parse(&std::fs::read(file).unwrap()));
         mails.filter(|mail| mail.to.contains(to)).collect()
+    }
+
+    /// `DATABASE_URL`, for what no endpoint offers: see `support/sql.rs`.
+    pub fn database_url(&self) -> String {
+        let file = || {
+            format!(
+                "sqlite://{}",
+                self.directory.path().join("data/stile.db").display()
+            )
+        };
+        self.variables.get("DATABASE_URL").cloned().unwrap_or_else(file)
     }
 
     pub fn outbox(&self) -> PathBuf {
