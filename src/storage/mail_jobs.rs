@@ -206,6 +206,22 @@ pub async fn finish_mail(on: &mut Connection, job: &MailJob) -> Result<(), Stora
     .map(drop)
 }
 
+/// Keeps a mail until `leased_until`, unless another worker has taken it meanwhile.
+pub async fn keep_mail(
+    on: &mut Connection,
+    job: &MailJob,
+    leased_until: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE mail_jobs SET due_at = $3, leased_until = $3 WHERE id = $1 AND attempts = $2",
+        job.id.to_string(),
+        job.attempts,
+        leased_until,
+    )
+    .map(drop)
+}
+
 /// Makes a mail that was not sent due again at `due_at`, unless another worker has taken it meanwhile.
 pub async fn retry_mail(on: &mut Connection, job: &MailJob, due_at: Timestamp) -> Result<(), StorageError> {
     execute!(
