@@ -19,10 +19,14 @@ use crate::storage::{
 /// Mails being sent at once: a slow server holds up as many, not all.
 const WORKERS: usize = 4;
 
-/// How often the queue is looked at for mail that another process queued, or whose time has come.
+/// How often a worker looks for mail that another process queued, or whose time has come.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How long after an error of the database it is looked at again.
+/// How long a worker rests before it takes up what was queued just now. What follows differs for an address with
+/// an account, and who sends one request after the other would feel it in the next answer's time.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How long after an error of the database a worker looks again.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// The longest that one handing over may take.
@@ -71,9 +75,6 @@ struct Link {
 
 impl Accounts {
     /// Sends what is queued until `shutdown`, then finishes the mails in hand and returns.
-    ///
-    /// However many workers and processes there are, the queue gives out the mails of one recipient one after
-    /// the other, in the order in which they were asked for: so the link that arrives last is the one that works.
     pub async fn run_delivery(&self, mailer: Mailer, shutdown: CancellationToken) {
         let workers = (0..WORKERS).map(|_| self.deliver(&mailer, &shutdown));
         futures_util::future::join_all(workers).await;
@@ -82,13 +83,13 @@ impl Accounts {
     async fn deliver(&self, mailer: &Mailer, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
             let pause = match self.take_mail().await {
-                Ok(Some(job)) => match self.send(&job, mailer, shutdown).await {
-                    Ok(()) => continue,
-                    Err(error) => {
-                        tracing::warn!(%error, mail = %job.id, "a mail stays queued");
-                        PAUSE
+                Ok(Some(job)) => {
+                    match self.send(&job, mailer, shutdown).await {
+                        Ok(()) => continue,
+                        Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
                     }
-                },
+                    PAUSE
+                }
                 Ok(None) => POLL,
                 Err(error) => {
                     tracing::warn!(%error, "the mail queue cannot be read");
@@ -96,7 +97,7 @@ impl Accounts {
                 }
             };
             tokio::select! {
-                () = self.0.mail_queued.notified() => {}
+                () = self.0.mail_queued.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.cancelled() => {}
             }
@@ -172,7 +173,7 @@ impl Accounts {
                 tokio::time::sleep(RENEW).await;
                 // If it fails the next may succeed; at worst another worker sends the mail too.
                 if let Ok(mut on) = self.0.database.write().await {
-                    let _ = storage::keep_mail(&mut on, job, self.0.clock.now().plus(LEASE)).await;
+                    let _ = storage::renew_mail(&mut on, job, self.0.clock.now().plus(LEASE)).await;
                 }
             }
         };

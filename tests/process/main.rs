@@ -25,6 +25,8 @@ mod smtp;
 mod check;
 mod commands;
 mod drain;
+mod fleet;
+mod redis_lost;
 mod refusals;
 mod start;
 mod traffic;

@@ -116,11 +116,11 @@ on_both_engines! {
             s::queue_mail(&mut on, &new_job(MailKind::PasswordReset, "ada@example.com")).await.unwrap();
         }
         let first = s::claim_mail(&mut on, at(0), at(20)).await.unwrap().unwrap();
-        s::keep_mail(&mut on, &first, at(40)).await.unwrap();
+        s::renew_mail(&mut on, &first, at(40)).await.unwrap();
         assert!(s::claim_mail(&mut on, at(39), at(60)).await.unwrap().is_none(), "nor the next to its recipient");
         let again = s::claim_mail(&mut on, at(40), at(60)).await.unwrap().unwrap();
         assert_eq!((again.id, again.attempts), (first.id, 2));
-        s::keep_mail(&mut on, &first, at(1000)).await.unwrap();
+        s::renew_mail(&mut on, &first, at(1000)).await.unwrap();
         assert_eq!(s::claim_mail(&mut on, at(60), at(80)).await.unwrap().unwrap().attempts, 3);
     }
 }
