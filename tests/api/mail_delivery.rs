@@ -158,7 +158,7 @@ on_both_engines! {
         ready(&app).await;
         // The queue outlives the process, and the server comes up with the next one.
         let sink = SmtpSink::start(Security::Plain).await;
-        app.set("SMTP_URL", &sink.url());
+        app.set("SMTP_URL", sink.url());
         app.restart().await;
         app.advance(Duration::from_secs(5));
         let mail = received(&sink, ADA, 1, 20).await.remove(0);
