@@ -14,6 +14,7 @@ mod sql;
 mod cookies;
 mod door;
 mod email;
+mod hostile_input;
 mod login;
 mod mail_delivery;
 mod password_reset;

@@ -30,6 +30,7 @@ pub struct Stile {
     directory: PathBuf,
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
+    descriptors: Option<u32>,
 }
 
 /// What a command that has ended leaves.
@@ -47,7 +48,14 @@ impl Stile {
             directory: directory.to_path_buf(),
             variables: BTreeMap::new(),
             arguments: Vec::new(),
+            descriptors: None,
         }
+    }
+
+    /// It may hold this many file descriptors and no more, as under `ulimit -n`.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
     }
 
     /// One more variable.
@@ -99,7 +107,16 @@ impl Stile {
 
     /// Starts it and waits for nothing.
     pub fn spawn(self) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stile"))
+        let program = env!("CARGO_BIN_EXE_stile");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(most) => {
+                let mut limited = Command::new("/usr/bin/prlimit");
+                limited.arg(format!("--nofile={most}:{most}")).arg(program);
+                limited
+            }
+        };
+        let mut child = command
             .args(&self.arguments)
             .env_clear()
             .envs(&self.variables)
