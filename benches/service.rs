@@ -2,6 +2,8 @@
 //!
 //! - a limited `GET /api/v1/health`, limits in memory and through Redis, beside a bare axum "hello";
 //! - login beside raw argon2id of the same parameters on all cores;
+//! Parts of it: `cargo bench --bench service -- health`, `login`, `memory`.
+//!
 //! - memory when idle and under 400 logins at once; the time to the first healthy answer.
 //!
 //! Servers are processes of their own, rounds are interleaved, medians are compared: only ratios mean
@@ -47,9 +49,23 @@ async fn hello() -> Outcome<()> {
 
 async fn compare() -> Outcome<()> {
     println!("cores: {}", std::thread::available_parallelism()?);
-    health().await?;
-    login().await?;
-    start_and_memory().await
+    let wanted = |part: &str| {
+        let parts: Vec<String> = std::env::args()
+            .skip(1)
+            .filter(|argument| !argument.starts_with("--"))
+            .collect();
+        parts.is_empty() || parts.iter().any(|wanted| wanted == part)
+    };
+    if wanted("health") {
+        health().await?;
+    }
+    if wanted("login") {
+        login().await?;
+    }
+    if wanted("memory") {
+        start_and_memory().await?;
+    }
+    Ok(())
 }
 
 async fn health() -> Outcome<()> {

@@ -15,15 +15,15 @@ pub mod server;
 mod stages;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method};
-use axum::middleware::from_fn_with_state;
 use ipnet::IpNet;
-use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::accounts::Accounts;
@@ -33,8 +33,10 @@ use crate::rate_limit::Limiter;
 use crate::storage::Database;
 
 use database_health::DatabaseHealth;
-use stages::limits::EndpointRules;
-use stages::{envelope, limits, origin};
+use stages::envelope::Envelope;
+use stages::limits::{EndpointRules, Limits};
+use stages::origin::Origin;
+use stages::{Around, envelope, limits};
 
 pub use stages::envelope::Peer;
 pub use stages::local::{LocalStage, SWEEP_EVERY};
@@ -92,8 +94,8 @@ pub struct Http {
     database_health: DatabaseHealth,
     jwks: Bytes,
     endpoint_rules: EndpointRules,
-    /// Cancelled when a shutdown begins.
-    drain: CancellationToken,
+    cors: CorsLayer,
+    drain: Drain,
 }
 
 /// What [`router`] is built from.
@@ -114,15 +116,15 @@ pub struct Parts {
     pub local_stage: Option<LocalStage>,
     /// This room's settings.
     pub settings: Settings,
-    /// Cancelled when a shutdown begins.
-    pub drain: CancellationToken,
+    /// Tells when a shutdown begins.
+    pub drain: Drain,
 }
 
-/// The whole HTTP surface. Stages are written from the inside out: the last one meets a request first.
+/// The whole HTTP surface. The first stage meets a request first.
 pub fn router(parts: Parts) -> Router {
     let routes = routes::all();
-    let cors = cors(&parts.settings);
     let cookies_are_on = parts.settings.auth_cookies;
+    let cors = cors(&parts.settings);
     let http = Arc::new(Http {
         accounts: parts.accounts,
         limiter: parts.limiter,
@@ -132,18 +134,35 @@ pub fn router(parts: Parts) -> Router {
         database_health: DatabaseHealth::new(parts.database),
         jwks: Bytes::from(parts.jwks.to_string()),
         endpoint_rules: routes.rules,
+        cors,
         drain: parts.drain,
     });
-    let origins = cookies_are_on.then(|| from_fn_with_state(Arc::clone(&http), origin::origin));
+    let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
+    let stages = ServiceBuilder::new()
+        .layer(Around(Envelope(Arc::clone(&http)))) // ids, problems, headers of every answer; CORS
+        .option_layer(parts.local_stage) // floods
+        .layer(Around(Limits(Arc::clone(&http)))) // the client's limits
+        .option_layer(origin); // who may send cookies
     routes
         .router
         .fallback(envelope::fallback)
-        .layer(tower::util::option_layer(origins))
-        .layer(from_fn_with_state(Arc::clone(&http), limits::limits))
-        .layer(tower::util::option_layer(parts.local_stage))
-        .layer(cors)
-        .layer(from_fn_with_state(Arc::clone(&http), envelope::envelope))
+        .layer(stages)
         .with_state(http)
+}
+
+/// Whether a shutdown has begun: then the service is not ready, and every answer ends its connection.
+#[derive(Clone, Debug, Default)]
+pub struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// Says that it has. There is no way back.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Exact origins, with credentials; everybody else gets no CORS header at all.

@@ -46,7 +46,7 @@ pub enum StoreState {
     Redis,
     /// In memory, as configured.
     Memory,
-    /// In memory, because Redis is lost.
+    /// In memory, because Redis is lost or, just after the start, not found yet.
     Degraded,
     /// Nowhere: limiting is off.
     Off,
@@ -166,8 +166,8 @@ impl Limiter {
         match &self.0.remote {
             _ if !self.0.settings.enabled => StoreState::Off,
             None => StoreState::Memory,
-            Some(remote) if remote.phase() == Phase::Lost => StoreState::Degraded,
-            Some(_) => StoreState::Redis,
+            Some(remote) if remote.phase() == Phase::Connected => StoreState::Redis,
+            Some(_) => StoreState::Degraded,
         }
     }
 
@@ -181,6 +181,12 @@ impl Limiter {
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.0.settings.rules
+    }
+
+    /// Counters held in memory at the moment, at most `memory_keys`.
+    #[must_use]
+    pub fn counters_in_memory(&self) -> usize {
+        self.0.memory.len()
     }
 
     /// Ends the background tasks and takes this process off the list of living ones.

@@ -1,6 +1,8 @@
 //! Every storage function on both engines, races included.
 
 mod audit_log;
+#[path = "../support/databases.rs"]
+mod databases;
 mod engines;
 mod known_clients;
 mod mail_jobs;

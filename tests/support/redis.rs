@@ -7,13 +7,6 @@
 //! Used from several test binaries by `#[path]`; needs nothing but the standard library and tokio.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot have its server has to fail"
-)]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -41,7 +34,8 @@ impl RedisServer {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server with more arguments, as on the command line: `["--maxmemory", "2mb"]`.
+    /// Starts a server with more arguments, as on the command line: `["--maxmemory", "2mb"]`. `{port}` and `{folder}`
+    /// in them stand for its own.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::stopped(arguments);
         server.restart().await;
@@ -119,7 +113,7 @@ impl RedisServer {
                 "--dir",
             ])
             .arg(&self.folder)
-            .args(&self.arguments)
+            .args(self.arguments.iter().map(|word| self.filled(word)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -130,6 +124,11 @@ impl RedisServer {
             panic!("cannot start redis-server ({error}): apt-get install -y redis-server util-linux")
         }));
         self.wait_until_ready().await;
+    }
+
+    fn filled(&self, word: &str) -> String {
+        word.replace("{port}", &self.port.to_string())
+            .replace("{folder}", &self.folder.to_string_lossy())
     }
 
     /// Starts it again with other arguments.
@@ -214,6 +213,22 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A conversation with a server, for what one command on a connection of its own cannot do.
+pub struct Session(tokio::io::BufReader<tokio::net::TcpStream>);
+
+impl Session {
+    pub async fn open(port: u16) -> Self {
+        let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        Self(tokio::io::BufReader::new(stream.unwrap()))
+    }
+
+    /// One command and its answer, as [`RedisServer::command`] gives it.
+    pub async fn command(&mut self, words: &[&str]) -> String {
+        self.0.write_all(&encode(words)).await.unwrap();
+        read(&mut self.0).await.expect("an answer")
     }
 }
 

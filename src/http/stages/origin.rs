@@ -4,16 +4,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
+use super::{Rest, Stage, run};
 use crate::http::{Http, cookies};
 
 /// The stage.
-pub async fn origin(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
-    match cookies::check_origin(&http, request.method(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => refused.into_response(),
+#[derive(Clone)]
+pub struct Origin(pub Arc<Http>);
+
+impl Stage for Origin {
+    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+        match cookies::check_origin(&self.0, request.method(), request.headers()) {
+            Ok(()) => run(rest, request).await,
+            Err(refused) => refused.into_response(),
+        }
     }
 }
