@@ -42,6 +42,9 @@ fn undefended(directory: &tempfile::TempDir) -> Stile {
         .set("RUST_LOG", "warn,stile::app=info")
 }
 
+/// Held for writing by a test that measures, for reading by the crowds that would disturb it.
+static QUIET: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 /// A figure of `/proc/PID/status` in KiB: `VmRSS`, or its peak `VmHWM`.
 fn memory(process: &Process, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();

@@ -389,6 +389,7 @@ fn generous(folder: &Path) -> Stile {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_development_only_the_mailed_link_is_logged() {
+    let _quiet = crate::QUIET.read().await;
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("data/outbox");
     let stile = generous(folder.path())
@@ -406,6 +407,7 @@ async fn in_development_only_the_mailed_link_is_logged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn elsewhere_no_link_is_logged() {
+    let _quiet = crate::QUIET.read().await;
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("data/outbox");
     let stile = generous(folder.path()).set("ENVIRONMENT", "test");
@@ -463,11 +465,13 @@ async fn among_servers(environment: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_staging_nothing_is_told() {
+    let _quiet = crate::QUIET.read().await;
     among_servers("staging").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_production_nothing_is_told() {
+    let _quiet = crate::QUIET.read().await;
     among_servers("production").await;
 }
 

@@ -25,6 +25,7 @@ async fn register(stile: &Process) {
 /// rest of the service goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_logins_is_borne() {
+    let _quiet = crate::QUIET.write().await;
     let directory = tempfile::tempdir().unwrap();
     let stile = undefended(&directory).start();
     let idle = memory(&stile, "VmRSS");
