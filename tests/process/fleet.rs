@@ -47,7 +47,9 @@ impl Fleet {
     fn launch(&self, n: usize) -> Process {
         let stile = limited_by(&self.redis_url, self.directories[n].path());
         let limits = self.limits.iter();
-        limits.fold(stile, |stile, (name, value)| stile.set(name, value)).start()
+        limits
+            .fold(stile, |stile, (name, value)| stile.set(name, value))
+            .start()
     }
 
     /// Ends a process and starts it again.
@@ -136,7 +138,10 @@ async fn exactly_the_limit_passes_over_all_processes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_of_two_hundred_pass() {
     let redis = RedisServer::start().await;
-    let limits = [("RATE_LIMIT_GLOBAL", "10/minute"), ("RATE_LIMIT_RESET_VERIFY", "7/minute")];
+    let limits = [
+        ("RATE_LIMIT_GLOBAL", "10/minute"),
+        ("RATE_LIMIT_RESET_VERIFY", "7/minute"),
+    ];
     let fleet = Fleet::start(2, &redis.url(), &limits).await;
     let answers = fleet.flood(200, &health().from("10.9.0.1")).await;
     assert_eq!(passed(&answers), 10);
@@ -155,7 +160,11 @@ async fn ten_of_two_hundred_pass() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_let_60_of_140_through_until_the_window_is_over() {
     let redis = RedisServer::start().await;
-    let (limit, seconds) = if is_long() { ("60/minute", 60) } else { ("60/10 seconds", 10) };
+    let (limit, seconds) = if is_long() {
+        ("60/minute", 60)
+    } else {
+        ("60/10 seconds", 10)
+    };
     let fleet = Fleet::start(2, &redis.url(), &[("RATE_LIMIT_GLOBAL", limit)]).await;
     let answers = fleet.flood(140, &health()).await;
     assert_eq!(passed(&answers), 60);
@@ -169,7 +178,7 @@ async fn two_instances_let_60_of_140_through_until_the_window_is_over() {
     assert_eq!(again.expect(429).header("x-ratelimit-remaining"), Some("0"));
     tokio::time::sleep(Duration::from_secs(wait)).await;
     let answers = fleet.flood(140, &health()).await;
-    assert_eq!(passed(&answers), 60, "the whole budget is back: {}", fleet.processes[0].out.text()+&fleet.processes[1].out.text());
+    assert_eq!(passed(&answers), 60, "the whole budget is back");
 }
 
 /// Issue 2, second manual procedure, over two processes.
@@ -186,7 +195,10 @@ async fn the_fourth_quick_login_is_refused() {
         let refused = login.send(process.address()).await.expect(429);
         assert_eq!(refused.text("/limit"), "login");
     }
-    assert_eq!(redis.command(&["GET", "rate_limit:login:ip:127.0.0.1"]).await, "3");
+    assert_eq!(
+        redis.command(&["GET", "rate_limit:login:ip:127.0.0.1"]).await,
+        "3"
+    );
 }
 
 /// limits.md 11, 31, 32.
@@ -221,5 +233,9 @@ async fn counts_go_on_after_a_restart_and_a_broken_key_heals() {
         let answers = fleet.flood(8, &health().from(client)).await;
         assert!(passed(&answers) <= 5, "{client}: {answers:?}");
     }
-    assert_eq!(limiter_of(&fleet.processes[0]).await, "redis", "one broken key is no lost Redis");
+    assert_eq!(
+        limiter_of(&fleet.processes[0]).await,
+        "redis",
+        "one broken key is no lost Redis"
+    );
 }

@@ -11,7 +11,6 @@ use crate::traffic::{Answer, PASSWORD, Traffic, is_long, post, wait_until};
 
 const GLOBAL: &str = "RATE_LIMIT_GLOBAL";
 
-
 fn lost(process: &Process) -> usize {
     process.out.count(r#""event":"rate_limiter_degraded""#)
 }
@@ -54,9 +53,7 @@ async fn wait_until_acquainted(fleet: &Fleet, redis: &RedisServer) {
     wait_until("all have announced themselves", async || {
         let keys = redis.command(&["KEYS", "*"]).await;
         for key in keys.lines() {
-            if redis.command(&["TYPE", key]).await == "zset"
-                && redis.command(&["ZCARD", key]).await == size
-            {
+            if redis.command(&["TYPE", key]).await == "zset" && redis.command(&["ZCARD", key]).await == size {
                 return true;
             }
         }
@@ -92,7 +89,10 @@ async fn a_killed_redis_fails_no_request_and_is_told_of_once() {
         wait_for_line(process, "rate_limiter_recovered").await;
     }
     let seen = traffic.stop().await;
-    println!("killed under load: {} requests, found again after {back:?}", seen.len());
+    println!(
+        "killed under load: {} requests, found again after {back:?}",
+        seen.len()
+    );
     assert!(seen.len() > 200, "{} requests are no traffic", seen.len());
     assert_eq!(passed(&seen), seen.len());
     for process in &fleet.processes {
@@ -131,7 +131,11 @@ async fn who_had_used_up_his_limit_stays_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_redis_makes_three_requests_wait_at_most() {
     let redis = RedisServer::start().await;
-    let limits = [(GLOBAL, "1000/minute"), ("RATE_LIMIT_LOGIN", "1000/minute"), ("REDIS_COMMAND_TIMEOUT_MS", "1000")];
+    let limits = [
+        (GLOBAL, "1000/minute"),
+        ("RATE_LIMIT_LOGIN", "1000/minute"),
+        ("REDIS_COMMAND_TIMEOUT_MS", "1000"),
+    ];
     let fleet = Fleet::start(1, &redis.url(), &limits).await;
     let process = &fleet.processes[0];
     use_up(process, "10.0.3.1", 5).await;
@@ -142,12 +146,25 @@ async fn a_frozen_redis_makes_three_requests_wait_at_most() {
     let first = login.send(process.address()).await.expect(401);
     let mut waited = vec![first.took];
     for _ in 0..20 {
-        waited.push(health().from("10.0.3.1").send(process.address()).await.expect(200).took);
+        waited.push(
+            health()
+                .from("10.0.3.1")
+                .send(process.address())
+                .await
+                .expect(200)
+                .took,
+        );
     }
-    let slow: Vec<_> = waited.iter().filter(|took| **took > Duration::from_millis(700)).collect();
+    let slow: Vec<_> = waited
+        .iter()
+        .filter(|took| **took > Duration::from_millis(700))
+        .collect();
     println!("frozen: {} of {} waited: {slow:?}", slow.len(), waited.len());
     assert!(slow.len() <= 3, "{waited:?}");
-    assert!(slow.iter().all(|took| **took < Duration::from_millis(1900)), "{waited:?}");
+    assert!(
+        slow.iter().all(|took| **took < Duration::from_millis(1900)),
+        "{waited:?}"
+    );
     assert_eq!(limiter_of(process).await, "degraded");
     assert_eq!(lost(process), 1);
     redis.thaw();
@@ -171,7 +188,11 @@ async fn three_processes_share_each_new_window_exactly() {
     }
     let clients: Vec<_> = (0..8).map(|n| format!("10.0.4.{n}")).collect();
     for client in &clients {
-        assert_eq!(passed(&fleet.flood(45, &health().from(client)).await), 10, "{client}");
+        assert_eq!(
+            passed(&fleet.flood(45, &health().from(client)).await),
+            10,
+            "{client}"
+        );
     }
     redis.restart().await;
     fleet.wait_for_redis().await;
@@ -180,7 +201,11 @@ async fn three_processes_share_each_new_window_exactly() {
     }
     for client in &clients {
         wait_for_count(&redis, client, 10).await;
-        assert_eq!(passed(&fleet.flood(9, &health().from(client)).await), 0, "{client}");
+        assert_eq!(
+            passed(&fleet.flood(9, &health().from(client)).await),
+            0,
+            "{client}"
+        );
     }
     assert_each_key_ends(&redis).await;
 }
@@ -213,12 +238,18 @@ async fn an_emptied_redis_gets_its_live_windows_back() {
     fleet.wait_for("degraded").await;
     redis.restart().await;
     fleet.wait_for_redis().await;
-    wait_until("the window is back", async || redis.command(&["GET", key]).await == "6").await;
+    wait_until("the window is back", async || {
+        redis.command(&["GET", key]).await == "6"
+    })
+    .await;
     let ttl: i64 = redis.command(&["TTL", key]).await.parse().unwrap();
     assert!((1..=60).contains(&ttl), "{ttl}");
 
     redis.empty().await;
-    wait_until("it is back again", async || redis.command(&["GET", key]).await == "6").await;
+    wait_until("it is back again", async || {
+        redis.command(&["GET", key]).await == "6"
+    })
+    .await;
     assert_eq!(passed(&fleet.flood(20, &health().from("10.0.6.1")).await), 4);
     assert_each_key_ends(&redis).await;
 }
@@ -235,7 +266,9 @@ async fn another_server_at_the_same_address_is_served_too() {
     // Between its start and its first probe the other server learns of seven requests counted elsewhere.
     fleet.processes[0].signal("STOP");
     redis.restart().await;
-    redis.command(&["SET", "rate_limit:ip:10.0.7.1", "7", "EX", "40"]).await;
+    redis
+        .command(&["SET", "rate_limit:ip:10.0.7.1", "7", "EX", "40"])
+        .await;
     fleet.processes[0].signal("CONT");
     fleet.wait_for_redis().await;
     wait_for_line(&fleet.processes[0], "rate_limiter_recovered").await;
@@ -251,7 +284,10 @@ async fn a_redis_that_refuses_to_write_is_a_lost_one() {
     let process = &fleet.processes[0];
     let failures: [(&[&str], &[&str]); 3] = [
         (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
-        (&["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
+        (
+            &["CONFIG", "SET", "maxmemory", "1"],
+            &["CONFIG", "SET", "maxmemory", "0"],
+        ),
         (
             &["ACL", "SETUSER", "default", "-@write"],
             &["ACL", "SETUSER", "default", "+@all"],
@@ -265,7 +301,11 @@ async fn a_redis_that_refuses_to_write_is_a_lost_one() {
         assert_eq!(passed(&answers), 6, "{breaks:?}");
         wait_until("degraded", async || limiter_of(process).await == "degraded").await;
         assert_eq!(lost(process), n + 1, "{breaks:?}: {}", process.out.text());
-        assert_eq!(passed(&fleet.flood(5, &health().from(&client)).await), 0, "{breaks:?}");
+        assert_eq!(
+            passed(&fleet.flood(5, &health().from(&client)).await),
+            0,
+            "{breaks:?}"
+        );
         redis.command(heals).await;
         fleet.wait_for_redis().await;
         wait_until("merged", async || found(process) == n + 1).await;
@@ -317,7 +357,10 @@ async fn what_is_wrong_at_the_start_is_found_right_later() {
     let mut absent = RedisServer::stopped(&[]);
     let locked = RedisServer::start().await;
     locked.command(&["CONFIG", "SET", "requirepass", "another"]).await;
-    let urls = [absent.url(), format!("redis://:s3cr3t@127.0.0.1:{}", locked.port())];
+    let urls = [
+        absent.url(),
+        format!("redis://:s3cr3t@127.0.0.1:{}", locked.port()),
+    ];
     let limits = [(GLOBAL, "5/minute"), ("RATE_LIMIT_BURST", "1000")];
     let fleets = urls.map(|url| Fleet::starting(1, &url, &limits));
     for fleet in &fleets {
@@ -369,7 +412,10 @@ async fn a_flapping_redis_neither_opens_nor_shuts_the_door() {
     let admitted = passed(&seen);
     // A window of four seconds each, begun at the first request after the last has ended.
     let windows = flaps + 1;
-    println!("flapping: {admitted} of {} passed in at most {windows} windows of 20", seen.len());
+    println!(
+        "flapping: {admitted} of {} passed in at most {windows} windows of 20",
+        seen.len()
+    );
     assert!(admitted <= windows * 20 * 3, "{admitted}");
     assert!(admitted >= (windows - 1) * 10, "{admitted}");
     tokio::time::sleep(Duration::from_secs(4)).await;
