@@ -3,10 +3,8 @@
 //! A process that dies between any two lines loses no mail: what it had taken is due again when its lease ends,
 //! and may then be sent twice.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Accounts;
@@ -21,18 +19,21 @@ use crate::storage::{
 /// Mails being sent at once: a slow server holds up as many, not all.
 const WORKERS: usize = 4;
 
-/// How often the queue is looked at for mail that another process queued, or whose time has come.
+/// How often a worker looks for mail that another process queued, or whose time has come.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How long after an error of the database it is looked at again.
+/// How long a worker rests before it takes up what was queued just now. What follows differs for an address with
+/// an account, and who sends one request after the other would feel it in the next answer's time.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How long after an error of the database a worker looks again.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// The longest that one handing over may take.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a process has a mail to itself without saying that it still has it in hand: so long a mail rests
-/// whose process was killed. One that waits for its worker longer may go to another process, and is then not
-/// sent from here: its token is refused by the database.
+/// How long a worker has a mail to itself without saying that it still has it in hand: so long a mail rests
+/// whose process was killed.
 const LEASE: Duration = Duration::from_secs(20);
 
 /// How often a worker says so while a slow server takes its time.
@@ -72,42 +73,22 @@ struct Link {
     registration: Option<(String, Option<String>)>,
 }
 
-/// The worker that all mail to `recipient` goes through.
-fn worker_of(recipient: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    recipient.hash(&mut hasher);
-    usize::try_from(hasher.finish() % WORKERS as u64).unwrap_or(0)
-}
-
 impl Accounts {
     /// Sends what is queued until `shutdown`, then finishes the mails in hand and returns.
-    ///
-    /// All mails to one recipient go through one worker, in the order in which they were asked for: so the link
-    /// that arrives last is the one that works, and no two hand over their tokens side by side.
     pub async fn run_delivery(&self, mailer: Mailer, shutdown: CancellationToken) {
-        let (inboxes, workers): (Vec<_>, Vec<_>) = (0..WORKERS)
-            .map(|_| {
-                let (inbox, jobs) = mpsc::channel(1);
-                (inbox, self.deliver(&mailer, jobs, &shutdown))
-            })
-            .unzip();
-        futures_util::future::join(
-            self.hand_out(inboxes, &shutdown),
-            futures_util::future::join_all(workers),
-        )
-        .await;
+        let workers = (0..WORKERS).map(|_| self.deliver(&mailer, &shutdown));
+        futures_util::future::join_all(workers).await;
     }
 
-    /// Takes mail off the queue and gives it to the workers.
-    async fn hand_out(&self, inboxes: Vec<mpsc::Sender<MailJob>>, shutdown: &CancellationToken) {
+    async fn deliver(&self, mailer: &Mailer, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
             let pause = match self.take_mail().await {
                 Ok(Some(job)) => {
-                    if let Some(inbox) = inboxes.get(worker_of(&job.recipient)) {
-                        // Fails only when the worker is gone; then the lease gives the mail back.
-                        let _ = inbox.send(job).await;
+                    match self.send(&job, mailer, shutdown).await {
+                        Ok(()) => continue,
+                        Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
                     }
-                    continue;
+                    PAUSE
                 }
                 Ok(None) => POLL,
                 Err(error) => {
@@ -116,35 +97,11 @@ impl Accounts {
                 }
             };
             tokio::select! {
-                () = self.0.mail_queued.notified() => {}
+                () = self.0.mail_queued.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.cancelled() => {}
             }
         }
-    }
-
-    async fn deliver(
-        &self,
-        mailer: &Mailer,
-        mut jobs: mpsc::Receiver<MailJob>,
-        shutdown: &CancellationToken,
-    ) {
-        while let Some(job) = jobs.recv().await {
-            let done = if shutdown.is_cancelled() {
-                self.put_back(&job).await
-            } else {
-                self.send(&job, mailer, shutdown).await
-            };
-            if let Err(error) = done {
-                tracing::warn!(%error, mail = %job.id, "a mail stays queued");
-            }
-        }
-    }
-
-    /// Makes a mail that was taken and not begun due again, for whoever runs next.
-    async fn put_back(&self, job: &MailJob) -> Result<(), StorageError> {
-        let now = self.0.clock.now();
-        storage::retry_mail(&mut self.0.database.write().await?, job, now).await
     }
 
     async fn take_mail(&self) -> Result<Option<MailJob>, StorageError> {
@@ -216,7 +173,7 @@ impl Accounts {
                 tokio::time::sleep(RENEW).await;
                 // If it fails the next may succeed; at worst another worker sends the mail too.
                 if let Ok(mut on) = self.0.database.write().await {
-                    let _ = storage::retry_mail(&mut on, job, self.0.clock.now().plus(LEASE)).await;
+                    let _ = storage::renew_mail(&mut on, job, self.0.clock.now().plus(LEASE)).await;
                 }
             }
         };

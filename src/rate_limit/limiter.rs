@@ -46,7 +46,7 @@ pub enum StoreState {
     Redis,
     /// In memory, as configured.
     Memory,
-    /// In memory, because Redis is lost.
+    /// In memory, because Redis is lost or, just after the start, not found yet.
     Degraded,
     /// Nowhere: limiting is off.
     Off,
@@ -166,8 +166,8 @@ impl Limiter {
         match &self.0.remote {
             _ if !self.0.settings.enabled => StoreState::Off,
             None => StoreState::Memory,
-            Some(remote) if remote.phase() == Phase::Lost => StoreState::Degraded,
-            Some(_) => StoreState::Redis,
+            Some(remote) if remote.phase() == Phase::Connected => StoreState::Redis,
+            Some(_) => StoreState::Degraded,
         }
     }
 

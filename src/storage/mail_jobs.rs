@@ -148,12 +148,13 @@ pub async fn queue_mail_if_room(
     Ok(queued == 1)
 }
 
-/// `$1` is now. A mail is ready when it is due, and no earlier one to its recipient is due or in hand.
+/// `$1` is now. A mail is ready when it is due, and no earlier one to its recipient is due or in hand. One that
+/// was never tried is due whatever the time: a clock that was set back delays none.
 macro_rules! ready {
     () => {
-        "FROM mail_jobs AS job WHERE due_at <= $1 AND NOT EXISTS ( \
+        "FROM mail_jobs AS job WHERE (due_at <= $1 OR attempts = 0) AND NOT EXISTS ( \
              SELECT 1 FROM mail_jobs AS earlier WHERE earlier.recipient = job.recipient AND earlier.id < job.id \
-             AND (earlier.due_at <= $1 OR earlier.leased_until > $1))"
+             AND (earlier.due_at <= $1 OR earlier.attempts = 0 OR earlier.leased_until > $1))"
     };
 }
 
@@ -171,7 +172,7 @@ pub async fn claim_mail(
             "UPDATE mail_jobs SET due_at = $2, leased_until = $2, attempts = attempts + 1 \
              WHERE id = (SELECT id ",
             ready!(),
-            " ORDER BY due_at, id LIMIT 1) AND due_at <= $1 RETURNING *"
+            " ORDER BY due_at, id LIMIT 1) AND (due_at <= $1 OR attempts = 0) RETURNING *"
         ),
         now,
         leased_until,
@@ -214,6 +215,22 @@ pub async fn retry_mail(on: &mut Connection, job: &MailJob, due_at: Timestamp) -
         job.id.to_string(),
         job.attempts,
         due_at,
+    )
+    .map(drop)
+}
+
+/// Takes the mail for longer, unless another worker has taken it meanwhile.
+pub async fn renew_mail(
+    on: &mut Connection,
+    job: &MailJob,
+    leased_until: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE mail_jobs SET due_at = $3, leased_until = $3 WHERE id = $1 AND attempts = $2",
+        job.id.to_string(),
+        job.attempts,
+        leased_until,
     )
     .map(drop)
 }

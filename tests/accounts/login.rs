@@ -4,7 +4,7 @@ use stile::accounts::{Caller, LoginError};
 use stile::rate_limit::Rule;
 
 use crate::databases::{on_both_engines, race};
-use crate::world::{Choices, EMAIL, PASSWORD, World, caller};
+use crate::world::{Choices, EMAIL, PASSWORD, World, caller, patiently};
 
 fn account_limit(limit: &str) -> impl FnOnce(&mut Choices) {
     move |choices| choices.rules.set(Rule::LoginAccount, limit.parse().unwrap())
@@ -105,7 +105,8 @@ on_both_engines! {
         world.register(EMAIL).await;
         let errors = race(50, |n| {
             let accounts = world.accounts.clone();
-            async move { accounts.login(EMAIL, "wrong-password", &stranger(n)).await.err().unwrap() }
+            let caller = stranger(n);
+            async move { patiently(|| accounts.login(EMAIL, "wrong-password", &caller)).await.err().unwrap() }
         })
         .await;
         let tried = errors.iter().filter(|error| matches!(error, LoginError::InvalidCredentials)).count();
@@ -188,7 +189,8 @@ on_both_engines! {
         world.raw(&format!("UPDATE users SET password_hash = '{weak}'")).await;
         let logins = race(20, |n| {
             let accounts = world.accounts.clone();
-            async move { accounts.login(EMAIL, PASSWORD, &stranger(n)).await.is_ok() }
+            let caller = stranger(n);
+            async move { patiently(|| accounts.login(EMAIL, PASSWORD, &caller)).await.is_ok() }
         })
         .await;
         assert!(logins.into_iter().all(|logged_in| logged_in));

@@ -4,7 +4,7 @@ use stile::accounts::ReauthenticateError;
 use stile::rate_limit::Rule;
 
 use crate::databases::{on_both_engines, race};
-use crate::world::{EMAIL, PASSWORD, World, caller};
+use crate::world::{EMAIL, PASSWORD, World, caller, patiently};
 
 const NEW: &str = "entirely-new-password-7";
 
@@ -71,7 +71,8 @@ on_both_engines! {
             let (accounts, identity) = (world.accounts.clone(), identity.clone());
             async move {
                 let new = format!("{NEW}-{n}");
-                accounts.change_password(&identity, PASSWORD, &new, &caller(1)).await.map(|()| new)
+                let caller = caller(1);
+                patiently(|| accounts.change_password(&identity, PASSWORD, &new, &caller)).await.map(|()| new)
             }
         })
         .await;

@@ -4,7 +4,7 @@ use stile::accounts::{ConfirmResetError, MailRequestError};
 use stile::rate_limit::Rule;
 
 use crate::databases::{on_both_engines, race};
-use crate::world::{EMAIL, PASSWORD, World, caller, registration};
+use crate::world::{EMAIL, PASSWORD, World, caller, patiently, registration};
 
 const NEW: &str = "entirely-new-password-7";
 
@@ -61,7 +61,8 @@ on_both_engines! {
                 let (accounts, token) = (world.accounts.clone(), token.clone());
                 let password = format!("password-{round}-of-racer-{n}");
                 async move {
-                    let outcome = accounts.confirm_password_reset(&token, &password, &caller(1)).await;
+                    let caller = caller(1);
+                    let outcome = patiently(|| accounts.confirm_password_reset(&token, &password, &caller)).await;
                     (outcome, password)
                 }
             })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stile::accounts::{LoginError, RegisterError, Registered};
 
 use crate::databases::{on_both_engines, race};
-use crate::world::{EMAIL, PASSWORD, World, caller, registration};
+use crate::world::{EMAIL, PASSWORD, World, caller, patiently, registration};
 
 fn codes(error: RegisterError) -> BTreeMap<String, &'static str> {
     let RegisterError::Invalid(fields) = error else {
@@ -51,8 +51,8 @@ on_both_engines! {
         let spellings = ["ada@example.com", "Ada@example.com", "ADA@EXAMPLE.COM", " ada@example.com", "ada@example.com."];
         let outcomes = race(50, |n| {
             let accounts = world.accounts.clone();
-            let registration = registration(spellings[n % 5], PASSWORD);
-            async move { accounts.register(registration, &caller(1)).await }
+            let (email, caller) = (spellings[n % 5], caller(1));
+            async move { patiently(|| accounts.register(registration(email, PASSWORD), &caller)).await }
         })
         .await;
         let (made, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);

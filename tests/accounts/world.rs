@@ -271,6 +271,23 @@ impl World {
     }
 }
 
+/// Tries again while the hash pool is full, as `Retry-After` asks: on a machine that is busy with other tests, 50
+/// hashes at once wait longer than the pool lets them.
+pub async fn patiently<T, E, F>(attempt: impl Fn() -> F) -> Result<T, E>
+where
+    E: std::fmt::Display,
+    F: Future<Output = Result<T, E>>,
+{
+    loop {
+        match attempt().await {
+            Err(error) if error.to_string() == "overloaded" => {
+                tokio::time::sleep(Duration::from_millis(200)).await
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// A caller from the `n`th address.
 pub fn caller(n: u32) -> Caller {
     let ip = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));

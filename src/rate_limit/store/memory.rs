@@ -5,18 +5,18 @@
 //! forgotten, all newcomers of a rule share one counter: under a flood a stranger is refused early rather than admitted
 //! uncounted. One shard is walked at a time, so nobody waits long for a sweep.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::exact::Exact;
 use super::fixed::Fixed;
-use super::{Answer, Ask, Count, Merge, Merged, Moment, Reply, Standing, Taken};
+use super::shard::{Counter, Shard};
+use super::{Answer, Ask, Merge, Merged, Moment, Reply, Standing, Taken};
 use crate::rate_limit::key::CounterKey;
 
-/// Counters in a shard, about. A shard is scanned as a whole, in some 10 µs.
+/// Most counters in a shard: what a map of 1024 places holds before it doubles. A shard is scanned as a whole, in some
+/// 10 µs.
 const SHARD_KEYS: usize = 896;
 
 /// Counters in memory.
@@ -24,23 +24,6 @@ pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     tickets: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Shard {
-    counters: HashMap<CounterKey, Counter>,
-    /// Sum of [`Counter::weight`].
-    weight: usize,
-    most: usize,
-    /// Until then scanning for room is known to be in vain, elapsed milliseconds.
-    full_until_ms: u64,
-}
-
-#[derive(Debug)]
-enum Counter {
-    Fixed(Fixed),
-    /// Boxed: rare, and it would double the size of all.
-    Exact(Box<Exact>),
 }
 
 /// Without its counters: there may be many, and they are nobody's business in a log.
@@ -69,193 +52,16 @@ pub enum Prepared {
 /// The most that this process may admit of a counter in one window; the whole limit while Redis counts.
 pub type Share<'a> = &'a (dyn Fn(&CounterKey, u32) -> u32 + Sync);
 
-impl Counter {
-    fn of(key: &CounterKey) -> Self {
-        if key.is_exact() {
-            Self::Exact(Box::default())
-        } else {
-            Self::Fixed(Fixed::default())
-        }
-    }
-
-    fn is_live(&self, now: Moment) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_live(now),
-            Self::Exact(counter) => counter.is_live(now),
-        }
-    }
-
-    fn may_be_forgotten(&self) -> bool {
-        match self {
-            Self::Fixed(counter) => !counter.is_over() && !counter.is_unmerged(),
-            Self::Exact(counter) => !counter.is_over() && !counter.is_unmerged(),
-        }
-    }
-
-    fn ends_ms(&self) -> u64 {
-        match self {
-            Self::Fixed(counter) => counter.ends_ms(),
-            Self::Exact(counter) => counter.ends_ms(),
-        }
-    }
-
-    /// The least full and the soonest over go first.
-    fn worth(&self) -> (u64, u64) {
-        let (count, limit, ends_ms) = match self {
-            Self::Fixed(counter) => (counter.count(), counter.limit(), counter.ends_ms()),
-            Self::Exact(counter) => (counter.count(), counter.limit(), counter.ends_ms()),
-        };
-        (u64::from(count) * 255 / u64::from(limit.max(1)), ends_ms)
-    }
-
-    fn weight(&self) -> usize {
-        match self {
-            Self::Fixed(_) => 1,
-            Self::Exact(counter) => 1 + counter.weight(),
-        }
-    }
-
-    fn is_shared(&self, now: Moment) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_shared(now),
-            Self::Exact(counter) => counter.is_shared(now),
-        }
-    }
-
-    fn is_unmerged(&self) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_unmerged(),
-            Self::Exact(counter) => counter.is_unmerged(),
-        }
-    }
-
-    fn look(&mut self, now: Moment, ask: &Ask, share: u32) -> Count {
-        match self {
-            Self::Fixed(counter) => counter.look(now, ask, share),
-            Self::Exact(counter) => counter.look(now, ask, share),
-        }
-    }
-
-    fn is_known_over(&mut self, now: Moment, ask: &Ask) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_known_over(now, ask),
-            Self::Exact(counter) => counter.is_known_over(now, ask),
-        }
-    }
-
-    fn charge(&mut self, now: Moment, ask: &Ask, standing: Standing) {
-        match self {
-            Self::Fixed(counter) => counter.charge(now, ask, standing),
-            Self::Exact(counter) => counter.charge(now, ask, standing),
-        }
-    }
-
-    fn hear(&mut self, now: Moment, ask: &Ask, reply: Reply) {
-        match self {
-            Self::Fixed(counter) => counter.hear(now, ask, reply),
-            Self::Exact(counter) => counter.hear(now, ask, reply),
-        }
-    }
-}
-
-impl Shard {
-    /// Runs `change` on the counter of `key`, which is made where there is room, or else on that of all who found none.
-    fn with<R>(&mut self, now: Moment, key: &CounterKey, change: impl Fn(&mut Counter) -> R) -> R {
-        if let Some(result) = self.with_known(key, &change) {
-            return result;
-        }
-        if self.has_room(now) {
-            return self.with_new(key, change);
-        }
-        // Always let in: there is one for each rule and window.
-        let shared = key.overflow();
-        self.with_known(&shared, &change)
-            .unwrap_or_else(|| self.with_new(&shared, change))
-    }
-
-    /// The same for a counter that is there.
-    fn with_known<R>(&mut self, key: &CounterKey, change: impl FnOnce(&mut Counter) -> R) -> Option<R> {
-        let counter = self.counters.get_mut(key)?;
-        let before = counter.weight();
-        let result = change(counter);
-        self.weight = (self.weight + counter.weight()).saturating_sub(before);
-        Some(result)
-    }
-
-    /// The same for one that is not.
-    fn with_new<R>(&mut self, key: &CounterKey, change: impl FnOnce(&mut Counter) -> R) -> R {
-        let mut counter = Counter::of(key);
-        let result = change(&mut counter);
-        self.weight += counter.weight();
-        self.counters.insert(key.clone(), counter);
-        result
-    }
-
-    /// Whether there is room for one more, if need be after forgetting some.
-    fn has_room(&mut self, now: Moment) -> bool {
-        self.weight < self.most || self.make_room(now)
-    }
-
-    /// Drops what has expired; answers whether anything was.
-    fn sweep(&mut self, now: Moment) -> bool {
-        let before = self.counters.len();
-        self.counters.retain(|_, counter| counter.is_live(now));
-        if self.counters.len() == before {
-            return false;
-        }
-        self.weight = self.counters.values().map(Counter::weight).sum();
-        self.full_until_ms = 0;
-        if self.counters.len() * 4 < self.counters.capacity() {
-            self.counters.shrink_to_fit();
-        }
-        true
-    }
-
-    /// Makes room for one more at least, if that is allowed. Drops an eighth at once, so that a flood does not scan the
-    /// shard for each newcomer.
-    fn make_room(&mut self, now: Moment) -> bool {
-        if now.elapsed_ms() < self.full_until_ms {
-            return false;
-        }
-        self.sweep(now);
-        if self.weight < self.most {
-            return true;
-        }
-        let forgettable = self
-            .counters
-            .values()
-            .filter(|counter| counter.may_be_forgotten());
-        let mut worths: Vec<(u64, u64)> = forgettable.map(Counter::worth).collect();
-        if worths.is_empty() {
-            self.full_until_ms = self.counters.values().map(Counter::ends_ms).min().unwrap_or(0);
-            return false;
-        }
-        let mut left = (worths.len() / 8).max(1);
-        let (_, bound, _) = worths.select_nth_unstable(left - 1);
-        let bound = *bound;
-        self.counters.retain(|_, counter| {
-            let goes = left > 0 && counter.may_be_forgotten() && counter.worth() <= bound;
-            left -= usize::from(goes);
-            !goes
-        });
-        self.weight = self.counters.values().map(Counter::weight).sum();
-        self.weight < self.most
-    }
-}
-
 impl MemoryStore {
     /// An empty store for at most `most_keys` counters.
     #[must_use]
     pub fn new(most_keys: NonZeroUsize) -> Self {
-        let shards = (most_keys.get() / SHARD_KEYS).max(1).next_power_of_two();
-        let shard = |place: usize| Shard {
-            counters: HashMap::new(),
-            weight: 0,
-            most: most_keys.get() / shards + usize::from(place < most_keys.get() % shards),
-            full_until_ms: 0,
-        };
+        let shards = most_keys.get().div_ceil(SHARD_KEYS);
+        let most = |place: usize| most_keys.get() / shards + usize::from(place < most_keys.get() % shards);
         Self {
-            shards: (0..shards).map(|place| Mutex::new(shard(place))).collect(),
+            shards: (0..shards)
+                .map(|place| Mutex::new(Shard::new(most(place))))
+                .collect(),
             hasher: RandomState::new(),
             // A ticket of 0 is none.
             tickets: AtomicU64::new(1),
@@ -268,7 +74,7 @@ impl MemoryStore {
         let mut held = self.lock(asks);
         let mut counts = Vec::with_capacity(asks.len());
         for ask in asks {
-            let share = if standing == Standing::Sole {
+            let most = if standing == Standing::Sole {
                 ask.limit
             } else {
                 portion(&ask.key, ask.limit)
@@ -276,7 +82,7 @@ impl MemoryStore {
             let Some(shard) = held.shard(&ask.key) else {
                 continue;
             };
-            counts.push(shard.with(now, &ask.key, |counter| counter.look(now, ask, share)));
+            counts.push(shard.with(now, &ask.key, |counter| counter.look(now, ask, most)));
         }
         let admitted = asks
             .iter()
@@ -451,14 +257,17 @@ impl MemoryStore {
     fn place(&self, key: &CounterKey) -> usize {
         let mut state = self.hasher.build_hasher();
         key.hash_subject(&mut state);
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "any bits choose as well as others"
+        )]
         let hash = state.finish() as usize;
-        hash & (self.shards.len() - 1)
+        hash % self.shards.len()
     }
 
     #[expect(
         clippy::indexing_slicing,
-        reason = "place() is below the number of shards, a power of two"
+        reason = "place() is below the number of shards, of which there is one at least"
     )]
     fn shard_of(&self, key: &CounterKey) -> MutexGuard<'_, Shard> {
         lock(&self.shards[self.place(key)])

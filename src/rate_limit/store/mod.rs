@@ -7,6 +7,8 @@ mod exact;
 mod fixed;
 pub mod memory;
 pub mod redis;
+mod reply;
+mod shard;
 
 use super::key::CounterKey;
 
