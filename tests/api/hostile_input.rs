@@ -643,6 +643,39 @@ async fn no_request_can_be_smuggled_in_another() {
     assert_eq!(statuses(&answer), [200], "{answer}");
 }
 
+/// A connection that rests is given back by hyper (`http/connection.rs`): nothing of the next request is lost by that,
+/// and a body that nobody wanted never becomes one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_changes_nothing_about_what_is_a_request() {
+    let app = quiet(Engine::Sqlite).start().await;
+    let good = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (first_half, second_half) = good.split_at(20);
+    let unwanted = "GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n";
+    let cases = [
+        ([good.to_owned(), good.to_owned()], 2),
+        ([format!("{good}{first_half}"), second_half.to_owned()], 2),
+        ([first_half.to_owned(), format!("{second_half}{good}{good}")], 3),
+        ([format!("{good}\r\n"), good.to_owned()], 2),
+        ([unwanted.to_owned(), good.to_owned()], 1),
+        ([format!("{unwanted}{}", "x".repeat(50)), good.to_owned()], 1),
+    ];
+    for (parts, answers) in cases {
+        let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+        for part in &parts {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, part.as_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        let mut read = Vec::new();
+        let _ = tokio::time::timeout(
+            Duration::from_millis(500),
+            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut read),
+        )
+        .await;
+        let read = String::from_utf8_lossy(&read);
+        assert_eq!(statuses(&read), vec![200; answers], "{parts:?}: {read}");
+    }
+}
+
 on_both_engines! {
     /// Clients that go away in the middle of a request leave nothing half done: no stuck transaction, no lost
     /// connection of the pool, no account without a password.
