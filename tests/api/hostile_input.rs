@@ -387,9 +387,9 @@ on_both_engines! {
         let hashed = FIELDS.iter().filter(|field| field.4).count();
         for (number, string) in strings.iter().enumerate() {
             let literal = serde_json::to_vec(string).unwrap();
-            for field in 0..FIELDS.len() {
+            for (field, row) in FIELDS.iter().enumerate() {
                 // A hash a string and field is for the long run; here the fields take turns.
-                if FIELDS[field].4 && !long() && number % hashed != field % hashed {
+                if row.4 && !long() && number % hashed != field % hashed {
                     continue;
                 }
                 let answer = send(&app, field, &literal, number, token).await;

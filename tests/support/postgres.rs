@@ -1,6 +1,12 @@
 //! A private PostgreSQL for one test binary: started from the installed programs on a free port, with a
 //! fresh database for each test. It ends with the test process, however that ends.
 
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "shared by test binaries that each use a part of it; it may wait, its tests are on other threads"
+)]
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
