@@ -10,6 +10,7 @@ mod smtp;
 #[path = "../support/sql.rs"]
 mod sql;
 
+mod broken_http;
 mod cookies;
 mod door;
 mod email;

@@ -56,7 +56,7 @@ fn memory(process: &Process, figure: &str) -> u64 {
 fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .build()
         .unwrap()
 }

@@ -126,6 +126,12 @@ async fn journey(visitor: &mut Visitor<'_>, mails: impl AsyncFn(usize) -> Vec<St
         )
         .await;
 
+    sign_in_and_change_everything(visitor, email).await;
+    forget_the_password(visitor, email, mails).await;
+    leave(visitor, email).await;
+}
+
+async fn sign_in_and_change_everything(visitor: &mut Visitor<'_>, email: &str) {
     let tokens = visitor
         .post("login", json!({"email": email, "password": FIRST}))
         .await;
@@ -159,6 +165,13 @@ async fn journey(visitor: &mut Visitor<'_>, mails: impl AsyncFn(usize) -> Vec<St
             .send(method, &format!("/api/v1/auth{path}"), body, &access)
             .await;
     }
+}
+
+async fn forget_the_password(
+    visitor: &mut Visitor<'_>,
+    email: &str,
+    mails: impl AsyncFn(usize) -> Vec<String>,
+) {
     visitor
         .post("password-reset/request", json!({"email": email}))
         .await;
@@ -186,6 +199,9 @@ async fn journey(visitor: &mut Visitor<'_>, mails: impl AsyncFn(usize) -> Vec<St
             .await;
     }
     visitor.secrets.extend(mailed);
+}
+
+async fn leave(visitor: &mut Visitor<'_>, email: &str) {
     for email in [email, "other@example.com"] {
         let tokens = visitor
             .post("login", json!({"email": email, "password": THIRD}))
