@@ -185,6 +185,7 @@ impl Server {
                 started.elapsed() < Duration::from_secs(30),
                 "PostgreSQL does not end"
             );
+            #[expect(clippy::disallowed_methods, reason = "a blocking stop, as the start below")]
             std::thread::sleep(Duration::from_millis(5));
         }
     }
