@@ -187,6 +187,7 @@ impl CounterKey {
 
 #[cfg(test)]
 mod tests {
+    use super::Strategy::{Exact, Fixed};
     use super::*;
 
     fn client(text: &str) -> String {
@@ -222,7 +223,6 @@ mod tests {
         let name = |charge: &Charge, place: usize, strategy| {
             CounterKey::of(charge, place, limit.windows()[place], strategy).name("rate_limit")
         };
-        use Strategy::{Exact, Fixed};
         assert_eq!(
             name(&Charge::client(Rule::Global, client), 0, Fixed),
             "rate_limit:ip:127.0.0.1"

@@ -4,7 +4,6 @@
 #[macro_use]
 mod app;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 #[path = "../support/smtp.rs"]
 mod smtp;

@@ -166,7 +166,9 @@ on_both_engines! {
             let winners: Vec<usize> = (0..30).filter(|&n| answers[n].status == 200).collect();
             assert_eq!(winners.len(), 1);
             for answer in answers.iter().filter(|answer| answer.status != 200) {
-                assert_eq!(answer.body["code"], "invalid_reset_token", "{}", answer.text);
+                // Thirty hashes at once on a busy machine: whoever waited too long for his was told so (3.2).
+                let code = answer.body["code"].as_str().unwrap();
+                assert!(["invalid_reset_token", "overloaded"].contains(&code), "{}", answer.text);
             }
             login(&app, &passwords[winners[0]]).await.expect(200);
             login(&app, &passwords[(winners[0] + 7) % 30]).await.expect(401);

@@ -1,7 +1,6 @@
 //! The real binary under clients that mean no good: thousands that dribble, hold or flood, and its log afterwards.
 
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 #[path = "../support/process.rs"]
 mod process;
