@@ -1,5 +1,6 @@
 //! Changing the address. It takes effect in `email_verification`, when the mailed link is used.
 
+use super::reauthenticate::CurrentPassword;
 use super::{Accounts, Caller, Email, FieldError, Identity, ReauthenticateError};
 use crate::audit::{EventKind, Outcome};
 use crate::storage::{self, MailKind, NewMailJob};
@@ -20,11 +21,12 @@ impl Accounts {
             let message = "This is the account's e-mail address already.";
             return Err(invalid(FieldError::new("/new_email", "unchanged", message)));
         }
-        let account = self
-            // The contract (3.4) names this pointer for every endpoint but the one that deletes the account,
-            // though the field here is called `password`.
-            .reauthenticate(identity, password, "/current_password", caller)
-            .await?;
+        let current = CurrentPassword {
+            text: password,
+            field: "/password",
+            wrong_at: "/current_password",
+        };
+        let account = self.reauthenticate(identity, current, caller).await?;
         // The link is void once the password is another: who wins an account back by a reset is safe from a
         // change that the thief has asked for.
         let link = NewMailJob {

@@ -1,5 +1,6 @@
 //! Changing the password.
 
+use super::reauthenticate::CurrentPassword;
 use super::{Accounts, Caller, FieldError, Identity, ReauthenticateError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::{AdmitError, Password};
@@ -23,9 +24,12 @@ impl Accounts {
             Err(NewPasswordError::Refused(error)) => return Err(ReauthenticateError::Invalid(vec![error])),
             Err(NewPasswordError::Overloaded) => return Err(ReauthenticateError::Overloaded),
         };
-        let account = self
-            .reauthenticate(identity, current, "/current_password", caller)
-            .await?;
+        let current = CurrentPassword {
+            text: current,
+            field: "/current_password",
+            wrong_at: "/current_password",
+        };
+        let account = self.reauthenticate(identity, current, caller).await?;
         let hash = self.0.passwords.hash(&new).await?;
 
         let now = self.0.clock.now();

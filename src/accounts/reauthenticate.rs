@@ -34,18 +34,29 @@ impl From<Overloaded> for ReauthenticateError {
     }
 }
 
+/// The current password as a request carries it.
+pub(super) struct CurrentPassword<'a> {
+    /// What was typed.
+    pub text: &'a str,
+    /// The field that holds it.
+    pub field: &'static str,
+    /// What a refusal of a wrong one points at: `/current_password` everywhere but where the account is deleted
+    /// (contract, 3.4), also where the field has another name.
+    pub wrong_at: &'static str,
+}
+
 impl Accounts {
     /// Checks the current password of a signed-in user. A wrong one counts as a failed login of the account, so
     /// that a stolen session is no place to guess (contract, 3.4). What the account was when it was checked.
     pub(super) async fn reauthenticate(
         &self,
         identity: &Identity,
-        password: &str,
-        pointer: &str,
+        current: CurrentPassword<'_>,
         caller: &Caller,
     ) -> Result<Account, ReauthenticateError> {
         let invalid = |error| ReauthenticateError::Invalid(vec![error]);
-        let password = Password::parse(password).map_err(|error| invalid(too_long(error, pointer)))?;
+        let password =
+            Password::parse(current.text).map_err(|error| invalid(too_long(error, current.field)))?;
         let row = self.find_for_login(&identity.user.email, caller).await?;
         let row = row
             .filter(|row| row.account.id == identity.user.id)
@@ -74,7 +85,7 @@ impl Accounts {
             Ok(Verdict::Wrong) => {
                 self.0.audit.record(&failure.because("wrong_current_password"));
                 Err(invalid(FieldError::new(
-                    pointer,
+                    current.wrong_at,
                     "wrong_password",
                     "The password is not right.",
                 )))
@@ -93,9 +104,12 @@ impl Accounts {
         password: &str,
         caller: &Caller,
     ) -> Result<(), ReauthenticateError> {
-        let account = self
-            .reauthenticate(identity, password, "/password", caller)
-            .await?;
+        let current = CurrentPassword {
+            text: password,
+            field: "/password",
+            wrong_at: "/password",
+        };
+        let account = self.reauthenticate(identity, current, caller).await?;
         let mut transaction = self.0.database.begin().await?;
         if !storage::delete_user(&mut transaction, account.id, account.password_version).await? {
             transaction.rollback().await?;

@@ -261,7 +261,8 @@ async fn hostile_text_gets_the_same_answer_on_both_engines() {
                     one.text
                 );
             }
-            if one.status == 422 {
+            // A wrong password is pointed at by the name that the contract gives it, not by its field's.
+            if one.status == 422 && one.body["errors"][0]["code"] != "wrong_password" {
                 let pointer = one.body["errors"][0]["pointer"].as_str().unwrap();
                 assert!(
                     row.2
