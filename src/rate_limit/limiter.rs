@@ -183,6 +183,12 @@ impl Limiter {
         &self.0.settings.rules
     }
 
+    /// Counters held in memory at the moment, at most `memory_keys`.
+    #[must_use]
+    pub fn counters_in_memory(&self) -> usize {
+        self.0.memory.len()
+    }
+
     /// Ends the background tasks and takes this process off the list of living ones.
     pub async fn shutdown(&self) {
         self.0.stop.cancel();

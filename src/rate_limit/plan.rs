@@ -57,6 +57,7 @@ impl Plan {
     }
 
     /// The refusal of a rule that refuses everything, which needs no store.
+    #[must_use]
     pub fn denied(&self, now: Moment) -> Option<Decision> {
         let denied = |rule: &Rule| {
             let window = Duration::from_secs(u64::from(rule.default_seconds()));

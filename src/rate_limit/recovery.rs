@@ -54,7 +54,10 @@ impl Remote {
                 }
                 Some(attempt) = attempts.join_next() => match attempt {
                     Ok(Ok(found)) => return found,
-                    Ok(Err(failure)) => self.lose(&failure),
+                    Ok(Err(failure)) => {
+                        tracing::debug!(reason = %failure, "Redis is not found yet");
+                        self.lose(&failure);
+                    }
                     Err(_) => {}
                 }
             }

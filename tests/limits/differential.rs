@@ -83,7 +83,7 @@ async fn memory_and_the_script_decide_alike() {
     let mut next_id = 1;
     let mut base = None;
     let mut receipts: Vec<Taken> = Vec::new();
-    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut met: HashMap<&str, usize> = HashMap::new();
     for check in 0..CHECKS {
         if dice.below(60) == 0 {
             tokio::time::sleep(std::time::Duration::from_millis(dice.below(9))).await;
@@ -108,18 +108,17 @@ async fn memory_and_the_script_decide_alike() {
 
         let context = || format!("seed {seed}, check {check}\n{asks:#?}\n{reply:?}\n{answer:?}");
         assert_eq!(reply.admitted, answer.admitted, "{}", context());
-        *seen
-            .entry(if answer.admitted { "admitted" } else { "refused" })
+        *met.entry(if answer.admitted { "admitted" } else { "refused" })
             .or_default() += 1;
         for ((ask, (count, ends)), memory) in asks.iter().zip(&reply.counts).zip(&answer.counts) {
             assert_eq!(*count, memory.count, "{}", context());
             if *ends == 0 {
-                *seen.entry("unopened").or_default() += 1;
+                *met.entry("unopened").or_default() += 1;
                 continue;
             }
             assert_eq!(*ends, memory.resets_at, "{}", context());
             if *count == ask.cost && answer.admitted {
-                *seen.entry("opened").or_default() += 1;
+                *met.entry("opened").or_default() += 1;
             }
             // A refund does not outlive its window; one that ends in the same moment may be cut either way.
             if answer.admitted && !ask.shadow {
@@ -135,10 +134,10 @@ async fn memory_and_the_script_decide_alike() {
         receipts.truncate(50);
     }
     for what in ["admitted", "refused", "unopened", "opened"] {
-        let times = seen.get(what).copied().unwrap_or(0);
+        let times = met.get(what).copied().unwrap_or(0);
         assert!(
             times > CHECKS / 50,
-            "the dice have to reach every kind of answer: {seen:?}"
+            "the dice have to reach every kind of answer: {met:?}"
         );
     }
 }

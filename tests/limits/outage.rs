@@ -34,7 +34,7 @@ async fn admitted_and_waits(limiter: &Limiter, charges: &[Charge], times: usize)
     for _ in 0..times {
         let before = clock.elapsed();
         admitted += usize::from(limiter.take(charges).await.is_admitted());
-        waits += usize::from(clock.elapsed() - before >= TIMEOUT);
+        waits += usize::from(clock.elapsed() >= before + TIMEOUT);
     }
     (admitted, waits)
 }

@@ -17,8 +17,6 @@ pub enum Weather {
     Slow(Duration),
     /// They vanish, on open connections and on new ones, which open all the same.
     BlackHole,
-    /// Answers vanish; questions arrive.
-    NoWayBack,
     /// Every connection is cut.
     Cut,
 }
@@ -70,8 +68,8 @@ async fn accept(listener: TcpListener, port: u16, weather: watch::Sender<Weather
         };
         let (near_read, near_write) = near.into_split();
         let (far_read, far_write) = far.into_split();
-        tokio::spawn(carry(near_read, far_write, weather.subscribe(), true));
-        tokio::spawn(carry(far_read, near_write, weather.subscribe(), false));
+        tokio::spawn(carry(near_read, far_write, weather.subscribe()));
+        tokio::spawn(carry(far_read, near_write, weather.subscribe()));
     }
 }
 
@@ -79,7 +77,6 @@ async fn carry(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
-    outward: bool,
 ) {
     let mut bytes = vec![0; 65_536];
     loop {
@@ -93,8 +90,6 @@ async fn carry(
             Weather::Fair => {}
             Weather::Slow(by) => tokio::time::sleep(by).await,
             Weather::BlackHole => continue,
-            Weather::NoWayBack if outward => {}
-            Weather::NoWayBack => continue,
             Weather::Cut => return,
         }
         if to.write_all(&bytes[..read]).await.is_err() {

@@ -7,13 +7,6 @@
 //! Used from several test binaries by `#[path]`; needs nothing but the standard library and tokio.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot have its server has to fail"
-)]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -41,7 +34,8 @@ impl RedisServer {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server with more arguments, as on the command line: `["--maxmemory", "2mb"]`.
+    /// Starts a server with more arguments, as on the command line: `["--maxmemory", "2mb"]`. `{port}` and `{folder}`
+    /// in them stand for its own.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let mut server = Self::stopped(arguments);
         server.restart().await;
@@ -119,7 +113,7 @@ impl RedisServer {
                 "--dir",
             ])
             .arg(&self.folder)
-            .args(&self.arguments)
+            .args(self.arguments.iter().map(|word| self.filled(word)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -130,6 +124,11 @@ impl RedisServer {
             panic!("cannot start redis-server ({error}): apt-get install -y redis-server util-linux")
         }));
         self.wait_until_ready().await;
+    }
+
+    fn filled(&self, word: &str) -> String {
+        word.replace("{port}", &self.port.to_string())
+            .replace("{folder}", &self.folder.to_string_lossy())
     }
 
     /// Starts it again with other arguments.

@@ -20,7 +20,6 @@ use crate::rate_limit::key::CounterKey;
 const SHARD_KEYS: usize = 896;
 
 /// Counters in memory.
-#[derive(Debug)]
 pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
@@ -42,6 +41,15 @@ enum Counter {
     Fixed(Fixed),
     /// Boxed: rare, and it would double the size of all.
     Exact(Box<Exact>),
+}
+
+/// Without its counters: there may be many, and they are nobody's business in a log.
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is known before Redis is asked.

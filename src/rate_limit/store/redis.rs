@@ -296,7 +296,12 @@ fn parse(node: &str) -> Result<ConnectionInfo, StartError> {
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(path).map_err(|error| StartError::TlsCaFile(error.kind().to_string()))
+    let pem = std::fs::read(path).map_err(|error| StartError::TlsCaFile(error.kind().to_string()))?;
+    let mark = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(mark.len()).any(|window| window == mark) {
+        return Err(StartError::TlsCaFile("it holds no certificate".to_owned()));
+    }
+    Ok(pem)
 }
 
 fn dialer(

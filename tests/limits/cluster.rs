@@ -1,0 +1,232 @@
+//! A real Redis Cluster of three masters and three replicas, and a Redis over TLS with a user of its own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use stile::clock::Clock;
+use stile::rate_limit::{Limiter, Rule, Settings, StoreState};
+
+use crate::redis_server::{RedisServer, free_port};
+use crate::stand::{admitted, charge, eventually, remaining, settings_at, until};
+
+struct Cluster(Vec<RedisServer>);
+
+impl Cluster {
+    async fn start() -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..6 {
+            // The port of the cluster's own traffic would be 10000 higher, which may be none.
+            let bus = free_port().to_string();
+            let arguments = [
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                &bus,
+                "--cluster-node-timeout",
+                "1000",
+                "--repl-diskless-sync-delay",
+                "0",
+            ];
+            nodes.push(RedisServer::start_with(&arguments).await);
+        }
+        let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port()));
+        let output = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(addresses)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run redis-cli ({error}): apt-get install -y redis-tools"));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        let cluster = Self(nodes);
+        for node in &cluster.0 {
+            eventually(|| async {
+                node.command(&["CLUSTER", "INFO"])
+                    .await
+                    .contains("cluster_state:ok")
+            })
+            .await;
+        }
+        // A replica that has not caught up cannot take its master's place.
+        for node in &cluster.0 {
+            eventually(|| async {
+                let role = node.command(&["INFO", "replication"]).await;
+                role.contains("state=online") || role.contains("master_link_status:up")
+            })
+            .await;
+        }
+        cluster
+    }
+
+    fn urls(&self) -> String {
+        self.0.iter().map(RedisServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    async fn limiter(&self, limits: &[(Rule, &str)]) -> Limiter {
+        let limiter = Limiter::start(settings_at(&self.urls(), limits), Clock::system()).unwrap();
+        let _ = limiter.take(&[charge(Rule::ResetVerify, "192.0.2.255")]).await;
+        until(&limiter, StoreState::Redis).await;
+        limiter
+    }
+
+    /// What the cluster holds under `key`, asked of the node that has it.
+    async fn get(&self, key: &str) -> String {
+        for node in &self.0 {
+            let answer = node.command(&["GET", key]).await;
+            if !answer.starts_with("MOVED") {
+                return answer;
+            }
+        }
+        panic!("no node has {key}");
+    }
+}
+
+/// Rules whose keys lie in different slots; 7, 8 and 9 on a cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_decides_rules_side_by_side_and_gives_back_what_a_refused_request_was_charged() {
+    let cluster = Cluster::start().await;
+    let limits = [
+        (Rule::Global, "100/minute"),
+        (Rule::Login, "5/minute;50/hour"),
+        (Rule::Refresh, "40/minute"),
+    ];
+    let fleet = [cluster.limiter(&limits).await, cluster.limiter(&limits).await];
+    for last in 0..8 {
+        let address = format!("10.0.0.{last}");
+        let charges = [charge(Rule::Global, &address), charge(Rule::Login, &address)];
+        assert_eq!(admitted(&fleet[0], &charges, 3).await, 3);
+        // The second process has heard nothing of this client: Redis itself refuses, slot by slot.
+        assert_eq!(admitted(&fleet[1], &charges, 9).await, 2);
+        assert_eq!(remaining(&fleet[1].take(&charges).await), [95, 0, 45]);
+        for (key, count) in [("ip", "5"), ("login:ip", "5")] {
+            assert_eq!(cluster.get(&format!("rate_limit:{key}:{address}")).await, count);
+        }
+        assert_eq!(
+            cluster.get(&format!("rate_limit:login:ip:{address}:3600")).await,
+            "5"
+        );
+    }
+    // Exactly N within a slot, whoever asks.
+    let tasks = (0..8).map(|task| {
+        let limiter = fleet[task % 2].clone();
+        tokio::spawn(async move { admitted(&limiter, &[charge(Rule::Refresh, "10.0.1.1")], 30).await })
+    });
+    let together: Vec<usize> = futures_util::future::try_join_all(tasks).await.unwrap();
+    assert_eq!(together.iter().sum::<usize>(), 40);
+
+    // Never more than N over several slots.
+    let tasks = (0..8).map(|task| {
+        let limiter = fleet[task % 2].clone();
+        let charges = [charge(Rule::Global, "10.0.1.2"), charge(Rule::Login, "10.0.1.2")];
+        tokio::spawn(async move { admitted(&limiter, &charges, 10).await })
+    });
+    let together: Vec<usize> = futures_util::future::try_join_all(tasks).await.unwrap();
+    assert!((1..=5).contains(&together.iter().sum::<usize>()), "{together:?}");
+    for limiter in fleet {
+        assert_eq!(limiter.state(), StoreState::Redis);
+        limiter.shutdown().await;
+    }
+}
+
+/// A node is killed under load, and its replica takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_of_a_cluster_gives_nobody_a_second_budget() {
+    let mut cluster = Cluster::start().await;
+    let mut settings: Settings = settings_at(&cluster.urls(), &[(Rule::Login, "5/minute")]);
+    settings.redis.as_mut().unwrap().command_timeout = Duration::from_millis(200);
+    let limiter = Limiter::start(settings, Clock::system()).unwrap();
+    let _ = limiter.take(&[charge(Rule::ResetVerify, "192.0.2.255")]).await;
+    for last in 0..20 {
+        assert_eq!(
+            admitted(&limiter, &[charge(Rule::Login, &format!("10.0.0.{last}"))], 9).await,
+            5
+        );
+    }
+    let load = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move {
+            let clock = Clock::system();
+            let mut passed = vec![0; 40];
+            while clock.elapsed() < Duration::from_secs(7) {
+                for (last, passed) in passed.iter_mut().enumerate() {
+                    let charges = [charge(Rule::Login, &format!("10.0.0.{last}"))];
+                    *passed += usize::from(limiter.take(&charges).await.is_admitted());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            passed
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.0[0].kill();
+    let passed = load.await.unwrap();
+    assert_eq!(passed[..20], [0; 20], "whoever was over stays over");
+    assert_eq!(passed[20..], [5; 20], "and everybody else gets his budget once");
+    eventually(|| async { limiter.state() == StoreState::Redis }).await;
+}
+
+/// `rediss://` with an authority of one's own, and a user with a password.
+#[tokio::test]
+async fn redis_over_tls_with_a_user_and_a_password() {
+    let authority = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let mut redis = RedisServer::stopped(&[
+        "--port",
+        "0",
+        "--tls-port",
+        "{port}",
+        "--tls-cert-file",
+        "{folder}/cert.pem",
+        "--tls-key-file",
+        "{folder}/key.pem",
+        "--tls-auth-clients",
+        "no",
+        "--user",
+        "default",
+        "off",
+        "--user",
+        "stile",
+        "on",
+        ">s3cret",
+        "~rate_limit:*",
+        "~{rate_limit:*",
+        "+@all",
+        "-@dangerous",
+    ]);
+    let certificate = redis.folder().join("cert.pem");
+    std::fs::write(&certificate, authority.cert.pem()).unwrap();
+    std::fs::write(
+        redis.folder().join("key.pem"),
+        authority.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    redis.restart().await;
+    let url = format!("rediss://stile:s3cret@localhost:{}", redis.port());
+    let charges = [charge(Rule::Login, "10.0.0.1")];
+
+    let mut trusting = settings_at(&url, &[(Rule::Login, "5/minute")]);
+    trusting.redis.as_mut().unwrap().tls_ca_file = Some(certificate);
+    let limiter = Limiter::start(trusting.clone(), Clock::system()).unwrap();
+    assert_eq!(admitted(&limiter, &charges, 3).await, 3);
+    assert_eq!(limiter.state(), StoreState::Redis);
+    let another = Limiter::start(trusting, Clock::system()).unwrap();
+    assert_eq!(admitted(&another, &charges, 9).await, 2, "they count together");
+
+    // Verification is never switched off: without the authority there is no Redis.
+    let mistrusting = settings_at(&url, &[(Rule::Login, "5/minute")]);
+    let limiter = Limiter::start(mistrusting, Clock::system()).unwrap();
+    assert_eq!(admitted(&limiter, &charges, 9).await, 5);
+    assert_eq!(limiter.state(), StoreState::Degraded);
+}
+
+#[tokio::test]
+async fn a_missing_or_empty_authority_file_is_refused_at_the_start() {
+    for file in ["/nonexistent/ca.pem", "/dev/null"] {
+        let mut settings = settings_at("rediss://localhost", &[]);
+        settings.redis.as_mut().unwrap().tls_ca_file = Some(file.into());
+        let error = Limiter::start(settings, Clock::system()).unwrap_err().to_string();
+        assert!(error.contains("TLS_CA_FILE"), "{error}");
+    }
+}
