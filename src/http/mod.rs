@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::accounts::Accounts;
+use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::rate_limit::Limiter;
@@ -84,6 +85,7 @@ fn origin_of(url: &str) -> &str {
 /// What handlers and stages work with.
 pub struct Http {
     accounts: Accounts,
+    api_tokens: ApiTokens,
     limiter: Limiter,
     audit: Audit,
     clock: Clock,
@@ -99,6 +101,8 @@ pub struct Http {
 pub struct Parts {
     /// The use cases.
     pub accounts: Accounts,
+    /// Those of API tokens.
+    pub api_tokens: ApiTokens,
     /// For the limits a client meets at the door.
     pub limiter: Limiter,
     /// For refusals at the door.
@@ -123,6 +127,7 @@ pub fn router(parts: Parts) -> Router {
     let cors = cors(&parts.settings);
     let http = Arc::new(Http {
         accounts: parts.accounts,
+        api_tokens: parts.api_tokens,
         limiter: parts.limiter,
         audit: parts.audit,
         clock: parts.clock,
@@ -138,6 +143,7 @@ pub fn router(parts: Parts) -> Router {
         .layer(from_fn_with_state(Arc::clone(&http), limits::limits))
         .layer(tower::util::option_layer(parts.local_stage))
         .layer(cors)
+        .merge(routes::api_gateway::router())
         .layer(from_fn_with_state(Arc::clone(&http), envelope::envelope))
         .with_state(http)
 }

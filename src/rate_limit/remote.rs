@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::breaker::Breaker;
 use super::fleet::Fleet;
@@ -18,6 +19,7 @@ use super::key::CounterKey;
 use super::store::memory::{MemoryStore, Prepared};
 use super::store::redis::{Failure, LATE, Link, RedisStore, TakeReply};
 use super::store::{Answer, Ask, Count, Moment, Standing, Taken, rounded_up_ms};
+use super::token::Version;
 use super::{RedisSettings, Settings, StartError, patience};
 use crate::clock::Clock;
 
@@ -156,6 +158,60 @@ impl Remote {
         }
     }
 
+    /// What `asks` would find, charging nothing. Redis is asked only if memory's word is old; `afresh`: in any case.
+    pub async fn peek(self: &Arc<Self>, asks: &[Ask], afresh: bool) -> Answer {
+        let now = self.now();
+        let known = self
+            .memory
+            .peek(now, asks, &|key, limit| self.share_here(key, limit));
+        let Some(link) = self.link() else { return known };
+        if !afresh && (known.admitted || self.memory.is_known_over(now, asks)) {
+            return known;
+        }
+        let Ok(reply) = self.bounded(link.peek(asks)).await else {
+            return known;
+        };
+        let now = self.now();
+        self.learn_time(reply.redis_us);
+        for (place, ask) in asks.iter().enumerate() {
+            if let Some(reply) = reply.reply(place) {
+                self.memory.hear(now, ask, reply);
+            }
+        }
+        let counts: Vec<Count> = asks
+            .iter()
+            .zip(&reply.counts)
+            .map(|(ask, count)| counted(ask, *count, &reply))
+            .collect();
+        Answer {
+            admitted: asks
+                .iter()
+                .zip(&counts)
+                .all(|(ask, count)| ask.shadow || !count.over),
+            void: false,
+            counts,
+        }
+    }
+
+    /// While Redis counts, what this process may admit is all that is left.
+    fn share_here(&self, key: &CounterKey, limit: u32) -> u32 {
+        if self.phase() == Phase::Lost {
+            self.share(key, limit)
+        } else {
+            limit
+        }
+    }
+
+    /// Tells Redis, where it answers, that proofs of tokens are void.
+    pub async fn void(&self, marks: &[(Uuid, Version)], life: Duration) {
+        let Some(link) = self.link() else { return };
+        let calls = marks
+            .iter()
+            .map(|(token, version)| link.void(*token, version.0, life));
+        // Who does not hear of it forgets the proof by himself a few seconds later.
+        let _ = self.bounded(futures_util::future::try_join_all(calls)).await;
+    }
+
     /// The connection, unless Redis is given up.
     pub(super) fn link(&self) -> Option<Link> {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -234,6 +290,7 @@ impl Remote {
             let call = Box::pin(link.take(&of_group, &known));
             let answer = Answer {
                 admitted: false,
+                void: false,
                 counts: Vec::new(),
             };
             Group {
@@ -270,6 +327,7 @@ impl Remote {
                     .map(|(ask, count)| counted(ask, *count, reply));
                 group.answer = Answer {
                     admitted: reply.admitted,
+                    void: reply.void,
                     counts: counts.collect(),
                 };
                 return;
@@ -503,14 +561,16 @@ fn counted(ask: &Ask, (count, ends): (u32, i64), reply: &TakeReply) -> Count {
 
 /// Puts the answers of all groups into the order of the asks.
 fn assemble(asked: usize, admitted: bool, groups: Vec<Group>) -> Answer {
+    let void = groups.iter().any(|group| group.answer.void);
     let mut counts: Vec<(usize, Count)> = groups
         .into_iter()
         .flat_map(|group| group.places.into_iter().zip(group.answer.counts))
         .collect();
     counts.sort_unstable_by_key(|(place, _)| *place);
-    debug_assert_eq!(counts.len(), asked);
+    debug_assert!(void || counts.len() == asked);
     Answer {
         admitted,
+        void,
         counts: counts.into_iter().map(|(_, count)| count).collect(),
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_optional};
+use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 
@@ -330,26 +330,46 @@ pub async fn delete_pending_user(on: &mut Transaction, email: &str) -> Result<()
     execute!(on, "DELETE FROM users WHERE email = $1 AND is_pending", email).map(drop)
 }
 
-/// Deletes the user and all that hangs on him; `false` if his password was changed since it was read, or he
-/// is gone. Mail that waits for his address goes too.
-pub async fn delete_user(on: &mut Transaction, id: Uuid, seen_version: i64) -> Result<bool, StorageError> {
+/// Deletes the user and all that hangs on him; `None` if his password was changed since it was read, or he is gone.
+/// Mail that waits for his address goes too. Answers the ids of his API tokens, whose proofs are to be voided.
+pub async fn delete_user(
+    on: &mut Transaction,
+    id: Uuid,
+    seen_version: i64,
+) -> Result<Option<Vec<Uuid>>, StorageError> {
     // In the order of locks that `storage` keeps; the foreign key would take the user first.
     execute!(
         on,
         "DELETE FROM one_time_tokens WHERE user_id = $1",
         id.to_string()
     )?;
+    // Locks the user: from here on no API token is made for him.
+    let locked = execute!(
+        on,
+        "UPDATE users SET is_active = FALSE WHERE id = $1 AND password_version = $2",
+        id.to_string(),
+        seen_version,
+    )?;
+    if locked == 0 {
+        return Ok(None);
+    }
     execute!(
         on,
-        "DELETE FROM mail_jobs WHERE recipient = (SELECT email FROM users WHERE id = $1 AND password_version = $2)",
+        "DELETE FROM mail_jobs WHERE recipient = (SELECT email FROM users WHERE id = $1)",
         id.to_string(),
-        seen_version,
     )?;
-    let deleted = execute!(
+    let tokens = fetch_all!(
+        TokenId,
         on,
-        "DELETE FROM users WHERE id = $1 AND password_version = $2",
+        "DELETE FROM api_tokens WHERE user_id = $1 RETURNING id",
         id.to_string(),
-        seen_version,
     )?;
-    Ok(deleted == 1)
+    execute!(on, "DELETE FROM users WHERE id = $1", id.to_string())?;
+    Ok(Some(tokens.into_iter().map(|token| token.id).collect()))
+}
+
+#[derive(FromRow)]
+struct TokenId {
+    #[sqlx(try_from = "String")]
+    id: Uuid,
 }

@@ -7,5 +7,7 @@ mod app;
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 
+mod api_tokens;
 mod door;
+mod gateway;
 mod surface;

@@ -1,5 +1,6 @@
 //! Every storage function on both engines, races included.
 
+mod api_tokens;
 mod audit_log;
 mod engines;
 mod known_clients;

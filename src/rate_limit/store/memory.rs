@@ -150,6 +150,12 @@ impl Counter {
         }
     }
 
+    fn remember(&mut self, now: Moment, ask: &Ask, known: (u32, i64)) {
+        if let Self::Fixed(counter) = self {
+            counter.remember(now, ask, known);
+        }
+    }
+
     fn hear(&mut self, now: Moment, ask: &Ask, reply: Reply) {
         match self {
             Self::Fixed(counter) => counter.hear(now, ask, reply),
@@ -272,6 +278,9 @@ impl MemoryStore {
         let mut held = self.lock(asks.iter().map(|ask| &ask.key));
         let mut counts = Vec::with_capacity(asks.len());
         for ask in asks {
+            if let (Some(known), Some(shard)) = (ask.known, held.shard(&ask.key)) {
+                shard.with(now, &ask.key, |counter| counter.remember(now, ask, known));
+            }
             let share = if standing == Standing::Sole {
                 ask.limit
             } else {
@@ -298,7 +307,44 @@ impl MemoryStore {
                 count.remaining = count.remaining.saturating_sub(ask.cost);
             }
         }
-        Answer { admitted, counts }
+        Answer {
+            admitted,
+            void: false,
+            counts,
+        }
+    }
+
+    /// What `asks` would find. Charges nothing and makes no counter.
+    #[must_use]
+    pub fn peek(&self, now: Moment, asks: &[Ask], portion: Share<'_>) -> Answer {
+        let mut held = self.lock(asks.iter().map(|ask| &ask.key));
+        let look = |ask: &Ask| {
+            let share = portion(&ask.key, ask.limit);
+            let shard = held.shard(&ask.key);
+            match shard.and_then(|shard| shard.counters.get_mut(&ask.key)) {
+                Some(counter) => counter.look(now, ask, share),
+                None => Fixed::default().look(now, ask, share),
+            }
+        };
+        let counts: Vec<Count> = asks.iter().map(look).collect();
+        Answer {
+            admitted: asks
+                .iter()
+                .zip(&counts)
+                .all(|(ask, count)| ask.shadow || !count.over),
+            void: false,
+            counts,
+        }
+    }
+
+    /// Whether the last word of Redis is enough to refuse one of `asks`.
+    #[must_use]
+    pub fn is_known_over(&self, now: Moment, asks: &[Ask]) -> bool {
+        asks.iter().filter(|ask| !ask.shadow).any(|ask| {
+            let mut shard = self.shard_of(&ask.key);
+            let counter = shard.counters.get_mut(&ask.key);
+            counter.is_some_and(|counter| counter.is_known_over(now, ask))
+        })
     }
 
     /// Looks whether `asks` can be refused without Redis, and collects what Redis has to be told with them.
@@ -313,15 +359,16 @@ impl MemoryStore {
                 .shard(&ask.key)
                 .and_then(|shard| shard.counters.get_mut(&ask.key));
             let Some(counter) = counter else {
-                known.push(None);
+                known.push(ask.known);
                 continue;
             };
             if !ask.shadow {
-                refused |= counter.is_known_over(now, ask)
+                // Whether a token is still good only Redis can tell, so it is asked about a full window too.
+                refused |= ask.version.is_none() && counter.is_known_over(now, ask)
                     || counter.is_shared(now) && counter.look(now, ask, share(&ask.key, ask.limit)).over;
             }
             known.push(match counter {
-                Counter::Fixed(counter) => counter.known(now),
+                Counter::Fixed(counter) => counter.known(now).or(ask.known),
                 Counter::Exact(_) => None,
             });
             if counter.is_unmerged() {
@@ -341,6 +388,7 @@ impl MemoryStore {
         };
         Prepared::Refused(Answer {
             admitted: false,
+            void: false,
             counts: asks.iter().map(look).collect(),
         })
     }
