@@ -79,14 +79,17 @@ CREATE TABLE mail_jobs (
     full_name TEXT,
     session_id TEXT,
     created_at BIGINT NOT NULL,
-    -- When it may be taken (again): a worker that takes it moves this ahead, and has that long.
+    -- When it may be taken (again).
     due_at BIGINT NOT NULL,
+    -- Until when the worker that took it has it to itself; no other mail to its recipient is taken meanwhile.
+    leased_until BIGINT,
     attempts BIGINT NOT NULL,
     -- The recipient's mail limit has been charged.
     is_charged BOOLEAN NOT NULL
 );
 CREATE INDEX mail_jobs_due ON mail_jobs (due_at, id);
 CREATE INDEX mail_jobs_of_user ON mail_jobs (user_id);
+CREATE INDEX mail_jobs_of_recipient ON mail_jobs (recipient, id);
 
 -- Clients from which an account logged in, refreshed or completed a reset.
 CREATE TABLE known_clients (

@@ -15,7 +15,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{AccessTokens, Passwords, PoolSettings};
-use crate::http::{self, LocalStage};
+use crate::http::{self, Drain, LocalStage};
 use crate::mail::{self, Mailer};
 use crate::rate_limit::{self, Limiter};
 use crate::storage::{self, ConnectError, Database, MigrateError};
@@ -28,6 +28,9 @@ const RESERVED_DESCRIPTORS: u64 = 96;
 
 /// Most connections served at once, however many descriptors there are.
 const MOST_CONNECTIONS: u64 = 65_536;
+
+/// Longest wait for the database's connections to close at the end.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The pauses between the tries to reach a database that is not there yet at start.
 const CONNECT_PAUSES: [Duration; 4] = [
@@ -63,9 +66,6 @@ pub enum RunError {
     /// Threads or signal handlers are not to be had.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
-    /// The time for what was in flight ran out.
-    #[error("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off")]
-    GraceExceeded,
 }
 
 /// Everything that runs, put together. Tests build one of their own.
@@ -83,7 +83,7 @@ pub struct App {
     audit: Audit,
     mailer: Mailer,
     local_stage: Option<LocalStage>,
-    drain: CancellationToken,
+    drain: Drain,
 }
 
 impl App {
@@ -125,7 +125,7 @@ impl App {
             .http
             .burst
             .and_then(|burst| LocalStage::new(burst, clock.clone()));
-        let drain = CancellationToken::new();
+        let drain = Drain::default();
         let router = http::router(http::Parts {
             accounts: accounts.clone(),
             api_tokens: api_tokens.clone(),
@@ -160,36 +160,35 @@ impl App {
         shutdown: CancellationToken,
         delay: Duration,
         grace: Duration,
-    ) -> Result<(), RunError> {
+    ) {
         let background = Background::start(&self);
         let stop = CancellationToken::new();
         let server = http::server::serve(listener, self.router, most_connections(), stop.clone());
         let server = tokio::spawn(server);
 
         shutdown.cancelled().await;
-        self.drain.cancel();
+        self.drain.begin();
         tracing::info!(
             delay_seconds = delay.as_secs(),
             "shutting down: not ready any more"
         );
         tokio::time::sleep(delay).await;
         stop.cancel();
-        let drained = finish(server, grace).await;
-        background.stop().await;
+        tokio::join!(finish(server, grace), background.stop());
         self.limiter.shutdown().await;
         self.audit.shutdown().await;
-        self.database.close().await;
-        drained
+        // A frozen server must not keep us; what it has committed it has.
+        let _ = tokio::time::timeout(GOODBYE, self.database.close()).await;
     }
 }
 
-/// `grace` for the connections that are left; what has not ended by then is cut off.
-async fn finish(mut server: JoinHandle<()>, grace: Duration) -> Result<(), RunError> {
+/// `grace` for the connections that are left. What has not ended by then is cut off: a client that never
+/// finishes its request is no reason to call the end a failure.
+async fn finish(mut server: JoinHandle<()>, grace: Duration) {
     if tokio::time::timeout(grace, &mut server).await.is_err() {
+        tracing::warn!("some requests were still in flight after SHUTDOWN_GRACE_SECONDS and were cut off");
         server.abort();
-        return Err(RunError::GraceExceeded);
     }
-    Ok(())
 }
 
 /// The tasks beside the server.
@@ -199,8 +198,8 @@ struct Background {
 }
 
 impl Background {
-    /// The longest that the mail in hand may take at shutdown. It is queued, so cutting it off loses nothing.
-    const PATIENCE: Duration = Duration::from_secs(3);
+    /// The longest that they may take to end: longer than the delivery gives the mails in hand.
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     fn start(app: &App) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -254,11 +253,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         () = shutdown.cancelled() => return Ok(()),
     };
     tracing::info!(address = %bound, "listening");
-    let served = app.serve(listener, shutdown, delay, grace).await;
-    if served.is_ok() {
-        tracing::info!("stopped");
-    }
-    served
+    app.serve(listener, shutdown, delay, grace).await;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 /// `stile migrate`.

@@ -9,6 +9,10 @@
 
 use std::process::ExitCode;
 
+/// A fifth faster on cheap answers than glibc's (`cargo bench --bench service`).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     stile::cli::main()
 }

@@ -16,8 +16,9 @@ pub(super) const CLIENT_KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 /// How many such clients an account has at most.
 pub(super) const CLIENTS_KNOWN: i64 = 20;
 
-/// A client that was noted within this time is not noted again: it would cost a write for nothing.
-pub(super) const CLIENT_NOTED_FOR: Duration = Duration::from_hours(24);
+/// A refresh notes its client only when this long has passed since the last note: it would cost a second write
+/// each time. A login notes it always, within its transaction.
+pub(super) const CLIENT_NOTED_FOR: Duration = Duration::from_hours(1);
 
 /// Which mails a recipient's limit counts together.
 #[derive(Clone, Copy)]

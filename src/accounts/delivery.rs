@@ -16,11 +16,15 @@ use crate::storage::{
     self, Account, MailJob, MailKind, NewOneTimeToken, Registration, StorageError, TokenPurpose,
 };
 
-/// Mails in hand at once: a slow server holds up as many, not all.
+/// Mails being sent at once: a slow server holds up as many, not all.
 const WORKERS: usize = 4;
 
 /// How often a worker looks for mail that another process queued, or whose time has come.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long a worker rests before it takes up what was queued just now. What follows differs for an address with
+/// an account, and who sends one request after the other would feel it in the next answer's time.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// How long after an error of the database a worker looks again.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -28,8 +32,15 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// The longest that one handing over may take.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a worker has a mail to itself.
-const LEASE: Duration = Duration::from_secs(150);
+/// How long a worker has a mail to itself without saying that it still has it in hand: so long a mail rests
+/// whose process was killed.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// How often a worker says so while a slow server takes its time.
+const RENEW: Duration = Duration::from_secs(5);
+
+/// The longest that a mail in hand may take at shutdown. Then it goes back to the queue.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The pauses between the tries to send one mail: some five hours in all. Then it is given up.
 const PAUSES: [Duration; 9] = [
@@ -73,7 +84,7 @@ impl Accounts {
         while !shutdown.is_cancelled() {
             let pause = match self.take_mail().await {
                 Ok(Some(job)) => {
-                    match self.send(&job, mailer).await {
+                    match self.send(&job, mailer, shutdown).await {
                         Ok(()) => continue,
                         Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
                     }
@@ -86,7 +97,7 @@ impl Accounts {
                 }
             };
             tokio::select! {
-                () = self.0.mail_queued.notified() => {}
+                () = self.0.mail_queued.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.cancelled() => {}
             }
@@ -96,14 +107,22 @@ impl Accounts {
     async fn take_mail(&self) -> Result<Option<MailJob>, StorageError> {
         let now = self.0.clock.now();
         // Looking costs SQLite no turn at its one writer.
-        if !storage::is_mail_due(&mut self.0.database.read().await?, now).await? {
-            return Ok(None);
+        while storage::is_mail_ready(&mut self.0.database.read().await?, now).await? {
+            let mut on = self.0.database.write().await?;
+            if let Some(job) = storage::claim_mail(&mut on, now, now.plus(LEASE)).await? {
+                return Ok(Some(job));
+            }
         }
-        storage::claim_mail(&mut self.0.database.write().await?, now, now.plus(LEASE)).await
+        Ok(None)
     }
 
     /// Sends one mail and takes it off the queue, or puts it back for later.
-    async fn send(&self, job: &MailJob, mailer: &Mailer) -> Result<(), StorageError> {
+    async fn send(
+        &self,
+        job: &MailJob,
+        mailer: &Mailer,
+        shutdown: &CancellationToken,
+    ) -> Result<(), StorageError> {
         let letter = self.letter(job).await?;
         if let Letter::None(reason) = letter {
             tracing::debug!(mail = %job.id, kind = job.kind.as_str(), reason, "a queued mail has no recipient");
@@ -127,8 +146,7 @@ impl Accounts {
                 )
             }
         };
-        let sent = tokio::time::timeout(SEND_TIMEOUT, mailer.send(&message)).await;
-        match sent.unwrap_or_else(|_| Err(SendError::Temporary("no answer in time".to_owned()))) {
+        match self.hand_over(job, mailer, &message, shutdown).await {
             Ok(()) => {
                 if self.0.settings.log_links
                     && let Some(link) = &message.link
@@ -138,6 +156,36 @@ impl Accounts {
                 self.handed_over(job, token.as_ref()).await
             }
             Err(error) => self.failed(job, &error).await,
+        }
+    }
+
+    /// Gives the mail to its server, and keeps the lease for as long as that takes.
+    async fn hand_over(
+        &self,
+        job: &MailJob,
+        mailer: &Mailer,
+        message: &Message,
+        shutdown: &CancellationToken,
+    ) -> Result<(), SendError> {
+        let sending = tokio::time::timeout(SEND_TIMEOUT, mailer.send(message));
+        let renewing = async {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                // If it fails the next may succeed; at worst another worker sends the mail too.
+                if let Ok(mut on) = self.0.database.write().await {
+                    let _ = storage::renew_mail(&mut on, job, self.0.clock.now().plus(LEASE)).await;
+                }
+            }
+        };
+        let ending = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_PATIENCE).await;
+        };
+        let given_up = |why: &str| Err(SendError::Temporary(why.to_owned()));
+        tokio::select! {
+            sent = sending => sent.unwrap_or_else(|_| given_up("no answer in time")),
+            () = ending => given_up("shutting down"),
+            () = renewing => given_up("the lease ended"),
         }
     }
 

@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn an_address_has_at_most_254_bytes_and_64_before_the_at() {
         let of_length = |length: usize| {
-            let domain = "a23456789.".repeat(30);
+            let domain = "a23456789.".repeat(40);
             let address = format!("local@{}", &domain[..length - 6]);
             format!("{}x", &address[..length - 1])
         };

@@ -37,9 +37,18 @@ impl Accounts {
             ..self.mail_to(MailKind::EmailChangeStarted, &account.email)
         };
         let mut transaction = self.0.database.begin().await?;
-        if !self.queue(&mut transaction, &link).await? {
-            transaction.rollback().await?;
-            return Err(ReauthenticateError::Overloaded);
+        match self.queue(&mut transaction, &link).await {
+            Ok(true) => {}
+            Ok(false) => {
+                transaction.rollback().await?;
+                return Err(ReauthenticateError::Overloaded);
+            }
+            // The account was deleted since the password was checked.
+            Err(error) if error.is_foreign_key_violation() => {
+                transaction.rollback().await?;
+                return Err(ReauthenticateError::SessionOver);
+            }
+            Err(error) => return Err(error.into()),
         }
         storage::queue_mail(&mut transaction, &notice).await?;
         transaction.commit().await?;

@@ -1,6 +1,6 @@
 //! Logging in.
 
-use super::account_limit::{CLIENT_KNOWN_FOR, CLIENT_NOTED_FOR, CLIENTS_KNOWN};
+use super::account_limit::{CLIENT_KNOWN_FOR, CLIENTS_KNOWN};
 use super::{Accounts, Caller, Email, FieldError, SessionTokens};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::{Overloaded, Password, PasswordTooLong, Verdict};
@@ -155,10 +155,7 @@ impl Accounts {
         row: LoginRow,
         caller: &Caller,
     ) -> Result<Option<SessionTokens>, StorageError> {
-        let LoginRow {
-            mut account,
-            client_seen_at,
-        } = row;
+        let LoginRow { mut account, .. } = row;
         let now = self.0.clock.now();
         let (token, session) = self.new_session(account.id, now);
         let mut transaction = self.0.database.begin().await?;
@@ -166,10 +163,8 @@ impl Accounts {
             transaction.rollback().await?;
             return Ok(None);
         }
-        if client_seen_at.is_none_or(|seen_at| seen_at <= now.minus(CLIENT_NOTED_FOR)) {
-            let client = caller.client.to_string();
-            storage::remember_client(&mut transaction, account.id, &client, now, CLIENTS_KNOWN).await?;
-        }
+        let client = caller.client.to_string();
+        storage::remember_client(&mut transaction, account.id, &client, now, CLIENTS_KNOWN).await?;
         session.store(&mut transaction, caller).await?;
         transaction.commit().await?;
         account.last_login_at = Some(now);

@@ -41,9 +41,9 @@ impl Uses {
     }
 
     fn merge(&self, used: ApiTokenUse) {
-        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = uses.get_mut(&used.id) else {
-            uses.insert(used.id, used);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = all.get_mut(&used.id) else {
+            all.insert(used.id, used);
             return;
         };
         known.count += used.count;
@@ -108,7 +108,9 @@ impl ApiTokens {
                 result = self.write_batch(batch).await;
             }
             if result.is_err() {
-                batch.iter().for_each(|used| self.0.uses.merge(*used));
+                for used in batch {
+                    self.0.uses.merge(*used);
+                }
             }
         }
         result

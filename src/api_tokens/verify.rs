@@ -135,19 +135,15 @@ impl ApiTokens {
     async fn prove(&self, secret: &ApiTokenSecret) -> Result<Arc<Proof>, Refusal> {
         let digest = secret.digest();
         let (now, elapsed) = (self.0.clock.now(), self.0.clock.elapsed());
-        let proof = match self.0.proofs.fresh(&digest, elapsed) {
-            Some(proof) => proof,
-            None => match self.look_up(secret).await? {
-                Some(proof) => {
-                    let proof = Arc::new(proof);
-                    self.0.proofs.add(digest, Arc::clone(&proof));
-                    proof
-                }
-                None => {
-                    self.0.proofs.remove(&digest);
-                    return Err(Refusal::Invalid);
-                }
-            },
+        let proof = if let Some(proof) = self.0.proofs.fresh(&digest, elapsed) {
+            proof
+        } else if let Some(proof) = self.look_up(secret).await? {
+            let proof = Arc::new(proof);
+            self.0.proofs.add(digest, Arc::clone(&proof));
+            proof
+        } else {
+            self.0.proofs.remove(&digest);
+            return Err(Refusal::Invalid);
         };
         if proof.expires_at.is_some_and(|at| at <= now) {
             return Err(Refusal::Expired);

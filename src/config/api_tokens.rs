@@ -19,7 +19,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Settings {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the reader calls it")]
 fn shown([minute, hour, day]: &[u32; 3]) -> String {
     format!("{minute}/minute;{hour}/hour;{day}/day")
 }

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn secrets_are_recognisable_never_repeat_and_are_read_back() {
         let secrets: Vec<_> = (0..1000).map(|_| ApiTokenSecret::generate()).collect();
-        let distinct: HashSet<_> = secrets.iter().map(|secret| secret.expose()).collect();
+        let distinct: HashSet<_> = secrets.iter().map(ApiTokenSecret::expose).collect();
         assert_eq!(distinct.len(), 1000);
         for secret in &secrets {
             assert_eq!(secret.expose().len(), 55);

@@ -99,6 +99,8 @@ fn taken_apart(own_words: &[String]) -> Vec<String> {
             .collect::<String>()
             .to_lowercase();
         words.extend(word.split(|c: char| !c.is_alphanumeric()).map(str::to_owned));
+        // What stands before the @ of an address is a word of its own, dots and all.
+        words.extend(word.split('@').map(str::to_owned));
         words.push(word);
     }
     words.retain(|word| word.chars().count() >= SHORTEST);

@@ -14,15 +14,15 @@ pub mod server;
 mod stages;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method};
-use axum::middleware::from_fn_with_state;
 use ipnet::IpNet;
-use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::accounts::Accounts;
@@ -33,8 +33,10 @@ use crate::rate_limit::Limiter;
 use crate::storage::Database;
 
 use database_health::DatabaseHealth;
-use stages::limits::EndpointRules;
-use stages::{envelope, limits};
+use stages::envelope::Envelope;
+use stages::limits::{EndpointRules, Limits};
+use stages::origin::Origin;
+use stages::{Around, envelope, limits};
 
 pub use stages::envelope::Peer;
 pub use stages::local::{LocalStage, SWEEP_EVERY};
@@ -93,8 +95,8 @@ pub struct Http {
     database_health: DatabaseHealth,
     jwks: Bytes,
     endpoint_rules: EndpointRules,
-    /// Cancelled when a shutdown begins.
-    drain: CancellationToken,
+    cors: CorsLayer,
+    drain: Drain,
 }
 
 /// What [`router`] is built from.
@@ -117,13 +119,14 @@ pub struct Parts {
     pub local_stage: Option<LocalStage>,
     /// This room's settings.
     pub settings: Settings,
-    /// Cancelled when a shutdown begins.
-    pub drain: CancellationToken,
+    /// Tells when a shutdown begins.
+    pub drain: Drain,
 }
 
-/// The whole HTTP surface. Stages are written from the inside out: the last one meets a request first.
+/// The whole HTTP surface. The first stage meets a request first.
 pub fn router(parts: Parts) -> Router {
     let routes = routes::all();
+    let cookies_are_on = parts.settings.auth_cookies;
     let cors = cors(&parts.settings);
     let http = Arc::new(Http {
         accounts: parts.accounts,
@@ -135,17 +138,38 @@ pub fn router(parts: Parts) -> Router {
         database_health: DatabaseHealth::new(parts.database),
         jwks: Bytes::from(parts.jwks.to_string()),
         endpoint_rules: routes.rules,
+        cors,
         drain: parts.drain,
     });
+    let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
+    let stages = ServiceBuilder::new()
+        .layer(Around(Envelope::around(&http))) // ids, problems, headers of every answer; CORS
+        .option_layer(parts.local_stage) // floods
+        .layer(Around(Limits(Arc::clone(&http)))) // the client's limits
+        .option_layer(origin); // who may send cookies
+    // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.
+    let gateway = routes::api_gateway::router().layer(Around(Envelope::without_cors(&http)));
     routes
         .router
         .fallback(envelope::fallback)
-        .layer(from_fn_with_state(Arc::clone(&http), limits::limits))
-        .layer(tower::util::option_layer(parts.local_stage))
-        .layer(cors)
-        .merge(routes::api_gateway::router())
-        .layer(from_fn_with_state(Arc::clone(&http), envelope::envelope))
+        .layer(stages)
+        .merge(gateway)
         .with_state(http)
+}
+
+/// Whether a shutdown has begun: then the service is not ready, and every answer ends its connection.
+#[derive(Clone, Debug, Default)]
+pub struct Drain(Arc<AtomicBool>);
+
+impl Drain {
+    /// Says that it has. There is no way back.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Exact origins, with credentials; everybody else gets no CORS header at all.

@@ -5,6 +5,7 @@
 //! carries one deadline that moves with what the connection is doing.
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -24,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -126,21 +127,38 @@ async fn connection(stream: TcpStream, address: SocketAddr, router: Router, stop
     let mut stopping = false;
     loop {
         tokio::select! {
+            // What the client has already sent is read before the alarm or a shutdown is looked at.
+            biased;
             // An error here is the client's: it went away, or what it sent was no HTTP.
             _ = serving.as_mut() => return,
+            () = expired(alarm.as_mut(), &activity) => return,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
             }
-            () = alarm.as_mut() => {
-                let deadline = activity.deadline();
-                if deadline <= Instant::now() {
-                    return;
-                }
-                alarm.as_mut().reset(deadline);
-            }
         }
     }
+}
+
+/// Waits for the deadline, wherever it moves meanwhile. It moves only while the connection is served, and
+/// this is polled right after that, so an earlier deadline is seen at once.
+async fn expired(mut alarm: Pin<&mut Sleep>, activity: &Activity) {
+    poll_fn(|task| {
+        loop {
+            let deadline = activity.deadline();
+            // A later deadline is looked up when the alarm rings: no work for each request.
+            if deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
+            std::task::ready!(alarm.as_mut().poll(task));
+            let deadline = activity.deadline();
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(deadline);
+        }
+    })
+    .await;
 }
 
 async fn answer(
@@ -187,7 +205,7 @@ impl Activity {
     /// While a request is answered the handler's own limits hold, so the alarm only looks again later.
     fn deadline(&self) -> Instant {
         if self.phase.load(Ordering::Acquire) == ANSWERING {
-            return Instant::now() + HEADERS_WITHIN;
+            return Instant::now() + IDLE_FOR;
         }
         self.opened + Duration::from_millis(self.deadline.load(Ordering::Relaxed))
     }

@@ -245,13 +245,13 @@ mod tests {
 
     #[test]
     fn keys_are_those_of_the_contract() {
+        use Strategy::{Exact, Fixed};
         let client = Client::of("127.0.0.1".parse().unwrap(), 64);
         let network = Client::of("2001:db8:1:2::9".parse().unwrap(), 64);
         let limit: crate::rate_limit::Limit = "5/minute;100/hour".parse().unwrap();
         let name = |charge: &Charge, place: usize, strategy| {
             CounterKey::of(charge, place, limit.windows()[place], strategy).name("rate_limit")
         };
-        use Strategy::{Exact, Fixed};
         assert_eq!(
             name(&Charge::client(Rule::Global, client), 0, Fixed),
             "rate_limit:ip:127.0.0.1"

@@ -50,7 +50,7 @@ pub enum StoreState {
     Redis,
     /// In memory, as configured.
     Memory,
-    /// In memory, because Redis is lost.
+    /// In memory, because Redis is lost or, just after the start, not found yet.
     Degraded,
     /// Nowhere: limiting is off.
     Off,
@@ -180,7 +180,7 @@ impl Limiter {
             Some(remote) => remote.take(&asks).await,
             None => inner.memory.take(now, &asks, &|_, limit| limit, Standing::Sole),
         };
-        quota.spending(&asks, &answer, now)
+        Quota::spending(&asks, &answer, now)
     }
 
     /// What an API token has used of its windows, the shortest first. Charges nothing.
@@ -231,8 +231,8 @@ impl Limiter {
         match &self.0.remote {
             _ if !self.0.settings.enabled => StoreState::Off,
             None => StoreState::Memory,
-            Some(remote) if remote.phase() == Phase::Lost => StoreState::Degraded,
-            Some(_) => StoreState::Redis,
+            Some(remote) if remote.phase() == Phase::Connected => StoreState::Redis,
+            Some(_) => StoreState::Degraded,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Ask with [`Limiter::take`]; everything else serves that one question. This room knows no HTTP, no account and no
 //! environment. A new limit: a variant in `rule.rs`. A new store: a file in `store/`.
 
+mod asking;
 mod breaker;
 mod decision;
 mod fleet;

@@ -56,7 +56,7 @@ impl Remote {
                     Ok(Ok(found)) => return found,
                     Ok(Err(failure)) => {
                         tracing::debug!(reason = %failure, "Redis is not found yet");
-                        self.lose(&failure);
+                        self.lose(None, &failure);
                     }
                     Err(_) => {}
                 }
@@ -81,9 +81,11 @@ impl Remote {
         self.learn_time(reply.redis_us);
         self.learn_fleet(roll);
         self.breaker.forget();
+        let mut current = self.link.write().unwrap_or_else(PoisonError::into_inner);
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner).take();
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        *current = Some(link);
         self.phase.send_replace(Phase::Connected);
+        drop(current);
         outage.map(|outage| self.elapsed().saturating_sub(outage.since))
     }
 
@@ -143,7 +145,7 @@ impl Remote {
             tokio::select! {
                 _ = phase.wait_for(|phase| *phase == Phase::Lost) => return,
                 failure = link.closed() => {
-                    self.lose(&failure);
+                    self.lose(Some(&link), &failure);
                     return;
                 }
                 () = tokio::time::sleep(BEAT_EVERY.min(self.settings.health_check)) => {}
@@ -174,7 +176,7 @@ impl Remote {
                         });
                     }
                 }
-                Err(failure) => self.note_failure(&failure),
+                Err(failure) => self.note_failure(&link, &failure),
             }
         }
     }

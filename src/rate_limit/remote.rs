@@ -1,13 +1,11 @@
 //! Counting in Redis, and going on in memory for the calls that Redis does not answer.
 //!
-//! This file decides one take, one refund, one clearing. Losing and finding the server is `recovery.rs`.
+//! What is known of the server, and refunds and clearings. A take through it is `asking.rs`; losing sight of the server
+//! and finding it again is `recovery.rs`.
 
-use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,8 +15,8 @@ use super::breaker::Breaker;
 use super::fleet::Fleet;
 use super::key::CounterKey;
 use super::store::memory::{MemoryStore, Prepared};
-use super::store::redis::{Failure, LATE, Link, RedisStore, TakeReply};
-use super::store::{Answer, Ask, Count, Moment, Standing, Taken, rounded_up_ms};
+use super::store::redis::{Failure, Link, RedisStore};
+use super::store::{Answer, Ask, Moment, Standing, Taken};
 use super::token::Version;
 use super::{RedisSettings, Settings, StartError, patience};
 use crate::clock::Clock;
@@ -58,24 +56,6 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct Outage {
     pub(super) since: Duration,
-}
-
-type Call = Pin<Box<dyn Future<Output = Result<TakeReply, Failure>> + Send>>;
-
-/// Asks that are decided together: all, or in a cluster those of one slot.
-struct Group {
-    places: Vec<usize>,
-    call: Call,
-    result: Option<Result<TakeReply, Failure>>,
-    answer: Answer,
-    /// Where these asks were decided.
-    by: By,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum By {
-    Redis,
-    Memory(Standing),
 }
 
 impl Remote {
@@ -133,7 +113,7 @@ impl Remote {
             .store(redis_us.saturating_sub_unsigned(elapsed_us), Ordering::Relaxed);
     }
 
-    fn share(&self, key: &CounterKey, limit: u32) -> u32 {
+    pub(super) fn share(&self, key: &CounterKey, limit: u32) -> u32 {
         let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner);
         if fleet.size() <= 1 {
             limit
@@ -158,58 +138,15 @@ impl Remote {
         }
     }
 
-    /// What `asks` would find, charging nothing. Redis is asked only if memory's word is old; `afresh`: in any case.
-    pub async fn peek(self: &Arc<Self>, asks: &[Ask], afresh: bool) -> Answer {
-        let now = self.now();
-        let known = self
-            .memory
-            .peek(now, asks, &|key, limit| self.share_here(key, limit));
-        let Some(link) = self.link() else { return known };
-        if !afresh && (known.admitted || self.memory.is_known_over(now, asks)) {
-            return known;
-        }
-        let Ok(reply) = self.bounded(link.peek(asks)).await else {
-            return known;
-        };
-        let now = self.now();
-        self.learn_time(reply.redis_us);
-        for (place, ask) in asks.iter().enumerate() {
-            if let Some(reply) = reply.reply(place) {
-                self.memory.hear(now, ask, reply);
-            }
-        }
-        let counts: Vec<Count> = asks
-            .iter()
-            .zip(&reply.counts)
-            .map(|(ask, count)| counted(ask, *count, &reply))
-            .collect();
-        Answer {
-            admitted: asks
-                .iter()
-                .zip(&counts)
-                .all(|(ask, count)| ask.shadow || !count.over),
-            void: false,
-            counts,
-        }
-    }
-
-    /// While Redis counts, what this process may admit is all that is left.
-    fn share_here(&self, key: &CounterKey, limit: u32) -> u32 {
-        if self.phase() == Phase::Lost {
-            self.share(key, limit)
-        } else {
-            limit
-        }
-    }
-
-    /// Tells Redis, where it answers, that proofs of tokens are void.
+    /// Tells Redis, where it answers, that proofs of tokens are void. Who does not hear of it forgets them by himself.
     pub async fn void(&self, marks: &[(Uuid, Version)], life: Duration) {
         let Some(link) = self.link() else { return };
         let calls = marks
             .iter()
             .map(|(token, version)| link.void(*token, version.0, life));
-        // Who does not hear of it forgets the proof by himself a few seconds later.
-        let _ = self.bounded(futures_util::future::try_join_all(calls)).await;
+        let _ = self
+            .bounded(&link, futures_util::future::try_join_all(calls))
+            .await;
     }
 
     /// The connection, unless Redis is given up.
@@ -228,11 +165,11 @@ impl Remote {
         let connected = tokio::time::timeout(budget, phase.wait_for(|phase| *phase != Phase::Starting)).await;
         patience::spend(self.clock.elapsed().saturating_sub(began));
         if connected.is_err() && self.breaker.failed() {
-            self.lose(&Failure::Timeout);
+            self.lose(None, &Failure::Timeout);
         }
     }
 
-    fn take_in_memory(&self, now: Moment, asks: &[Ask], standing: Standing) -> Answer {
+    pub(super) fn take_in_memory(&self, now: Moment, asks: &[Ask], standing: Standing) -> Answer {
         let answer = self
             .memory
             .take(now, asks, &|key, limit| self.share(key, limit), standing);
@@ -242,112 +179,7 @@ impl Remote {
         answer
     }
 
-    async fn ask(
-        self: &Arc<Self>,
-        link: &Link,
-        asks: &[Ask],
-        known: &[Option<(u32, i64)>],
-        unmerged: &[CounterKey],
-    ) -> Answer {
-        let mut groups = Self::call(link, asks, known);
-        let budget = patience::left(self.settings.command_timeout);
-        let began = self.clock.elapsed();
-        let timed_out = if budget.is_zero() {
-            false
-        } else {
-            // What memory still holds of these counters goes ahead, on the same connection.
-            let merges = self.merge_all(link, unmerged, false);
-            let all = async { tokio::join!(merges, answers(&mut groups)) };
-            let mut phase = self.phase.subscribe();
-            tokio::select! {
-                biased;
-                _ = all => false,
-                () = tokio::time::sleep(budget) => true,
-                // Somebody else has waited long enough for all of us.
-                _ = phase.wait_for(|phase| *phase != Phase::Connected) => false,
-            }
-        };
-        patience::spend(self.clock.elapsed().saturating_sub(began));
-        let now = self.now();
-        for group in &mut groups {
-            self.conclude(now, asks, group, timed_out);
-        }
-        let admitted = groups.iter().all(|group| group.answer.admitted);
-        if !admitted {
-            self.give_back(now, link, asks, &mut groups).await;
-        }
-        self.wait_for_late(link, asks, &mut groups, admitted);
-        assemble(asks.len(), admitted, groups)
-    }
-
-    fn call(link: &Link, asks: &[Ask], known: &[Option<(u32, i64)>]) -> Vec<Group> {
-        let group = |places: Vec<usize>| {
-            let of_group: Vec<&Ask> = places.iter().filter_map(|place| asks.get(*place)).collect();
-            let known: Vec<_> = places
-                .iter()
-                .map(|place| known.get(*place).copied().flatten())
-                .collect();
-            let call = Box::pin(link.take(&of_group, &known));
-            let answer = Answer {
-                admitted: false,
-                void: false,
-                counts: Vec::new(),
-            };
-            Group {
-                places,
-                call,
-                result: None,
-                answer,
-                by: By::Redis,
-            }
-        };
-        link.groups(asks).into_iter().map(group).collect()
-    }
-
-    /// Turns what Redis said to one group, or did not say, into an answer.
-    fn conclude(&self, now: Moment, asks: &[Ask], group: &mut Group, timed_out: bool) {
-        let of_group: Vec<Ask> = group
-            .places
-            .iter()
-            .filter_map(|place| asks.get(*place))
-            .cloned()
-            .collect();
-        let standing = match &group.result {
-            Some(Ok(reply)) => {
-                self.breaker.succeeded();
-                self.learn_time(reply.redis_us);
-                for (place, ask) in of_group.iter().enumerate() {
-                    if let Some(reply) = reply.reply(place) {
-                        self.memory.hear(now, ask, reply);
-                    }
-                }
-                let counts = of_group
-                    .iter()
-                    .zip(&reply.counts)
-                    .map(|(ask, count)| counted(ask, *count, reply));
-                group.answer = Answer {
-                    admitted: reply.admitted,
-                    void: reply.void,
-                    counts: counts.collect(),
-                };
-                return;
-            }
-            Some(Err(failure)) => {
-                self.note_failure(failure);
-                Standing::Instead
-            }
-            None => {
-                if timed_out {
-                    self.note_failure(&Failure::Timeout);
-                }
-                Standing::Doubtful
-            }
-        };
-        group.by = By::Memory(standing);
-        group.answer = self.take_in_memory(now, &of_group, standing);
-    }
-
-    pub(super) fn note_failure(&self, failure: &Failure) {
+    pub(super) fn note_failure(&self, on: &Link, failure: &Failure) {
         match failure {
             Failure::Value => {
                 // Once, not for each request that meets the key.
@@ -356,90 +188,42 @@ impl Remote {
                 }
             }
             // Nobody else can succeed on this connection, so there is nothing to wait for.
-            Failure::Disconnected(_) => self.lose(failure),
+            Failure::Disconnected(_) => self.lose(Some(on), failure),
             Failure::Server(_) | Failure::Timeout => {
                 if self.breaker.failed() {
-                    self.lose(failure);
+                    self.lose(Some(on), failure);
                 }
             }
         }
     }
 
     /// Gives up Redis. One line, however many calls fail.
-    pub(super) fn lose(&self, failure: &Failure) {
-        let changed = self.phase.send_if_modified(|phase| {
-            let changed = *phase != Phase::Lost;
-            *phase = Phase::Lost;
-            changed
+    ///
+    /// `on` is the connection that failed, none where there is none yet. A call that fails late, on a connection that has
+    /// been replaced, says nothing of the new one.
+    pub(super) fn lose(&self, on: Option<&Link>, failure: &Failure) {
+        let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
+        let is_current = match (&*link, on) {
+            (Some(current), Some(on)) => current.is(on),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_current || self.phase() == Phase::Lost {
+            return;
+        }
+        *link = None;
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outage {
+            since: self.clock.elapsed(),
         });
-        if changed {
-            *self.link.write().unwrap_or_else(PoisonError::into_inner) = None;
-            *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Outage {
-                since: self.clock.elapsed(),
-            });
-            let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner).size();
-            tracing::warn!(
-                event = "rate_limiter_degraded",
-                reason = %failure,
-                fleet,
-                "Redis is lost; limits go on in memory"
-            );
-        }
-    }
-
-    /// Some of several groups refused: the others get their charge back.
-    async fn give_back(&self, now: Moment, link: &Link, asks: &[Ask], groups: &mut [Group]) {
-        let mut refunds = Vec::new();
-        for group in groups.iter_mut().filter(|group| group.answer.admitted) {
-            for (place, count) in group.places.iter().zip(&mut group.answer.counts) {
-                let Some(ask) = asks.get(*place) else { continue };
-                let taken = taken(ask, count.resets_at);
-                match group.by {
-                    By::Redis => refunds.push(taken),
-                    By::Memory(_) => self.memory.refund(now, &taken, true),
-                }
-                count.count = count.count.saturating_sub(ask.cost);
-                count.remaining = count.remaining.saturating_add(ask.cost).min(ask.limit);
-            }
-        }
-        futures_util::future::join_all(refunds.into_iter().map(|taken| self.refund_in_redis(link, taken)))
-            .await;
-    }
-
-    /// A call that was given up may still be counted. Its answer decides what has to be merged.
-    fn wait_for_late(self: &Arc<Self>, link: &Link, asks: &[Ask], groups: &mut [Group], stood: bool) {
-        for group in groups.iter_mut().filter(|group| group.result.is_none()) {
-            let call = std::mem::replace(&mut group.call, Box::pin(std::future::pending()));
-            let charged = group.answer.admitted;
-            let of_group: Vec<Ask> = group
-                .places
-                .iter()
-                .filter_map(|place| asks.get(*place))
-                .cloned()
-                .collect();
-            let (remote, link) = (self.clone(), link.clone());
-            tokio::spawn(async move {
-                let reply = tokio::time::timeout(LATE, call).await.ok().and_then(Result::ok);
-                let counted = reply.as_ref().filter(|reply| reply.admitted);
-                for (place, ask) in of_group.iter().enumerate() {
-                    if charged {
-                        remote
-                            .memory
-                            .settle(remote.now(), &taken(ask, 0), counted.is_some());
-                    }
-                    let resets_at = counted
-                        .and_then(|reply| reply.counts.get(place))
-                        .map(|(_, resets_at)| *resets_at);
-                    if let Some(resets_at) = resets_at
-                        && (!charged || ask.key.is_exact() && !stood)
-                    {
-                        // Nobody waits for this one; a failure leaves a unit too many until the window ends.
-                        let _ = link.refund(&taken(ask, resets_at)).await;
-                    }
-                }
-                remote.unmerged.store(true, Ordering::Relaxed);
-            });
-        }
+        self.phase.send_replace(Phase::Lost);
+        drop(link);
+        let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner).size();
+        tracing::warn!(
+            event = "rate_limiter_degraded",
+            reason = %failure,
+            fleet,
+            "Redis is lost; limits go on in memory"
+        );
     }
 
     /// Gives back what was taken, to Redis where it answers.
@@ -456,8 +240,8 @@ impl Remote {
         self.unmerged.store(true, Ordering::Relaxed);
     }
 
-    async fn refund_in_redis(&self, link: &Link, taken: Taken) {
-        let given = self.bounded(link.refund(&taken)).await;
+    pub(super) async fn refund_in_redis(&self, link: &Link, taken: Taken) {
+        let given = self.bounded(link, link.refund(&taken)).await;
         let told = matches!(given, Ok(true));
         self.memory.refund(self.now(), &taken, !told);
         if !told {
@@ -468,27 +252,32 @@ impl Remote {
     /// Empties counters, in Redis where it answers.
     pub async fn clear(&self, keys: impl Iterator<Item = CounterKey>) {
         let link = self.link();
-        for key in keys {
+        let cleared = keys.map(async |key| {
             let told = match &link {
-                Some(link) => self.bounded(link.clear(&key)).await.is_ok(),
+                Some(link) => self.bounded(link, link.clear(&key)).await.is_ok(),
                 None => false,
             };
             self.memory.clear(&key, !told);
             if !told {
                 self.unmerged.store(true, Ordering::Relaxed);
             }
-        }
+        });
+        futures_util::future::join_all(cleared).await;
     }
 
     /// Waits for one call within what is left to the request, and tells the breaker.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(super) async fn bounded<T>(
+        &self,
+        link: &Link,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let began = self.clock.elapsed();
         let result = tokio::time::timeout(patience::left(self.settings.command_timeout), call).await;
         patience::spend(self.clock.elapsed().saturating_sub(began));
         let result = result.unwrap_or(Err(Failure::Timeout));
         match &result {
             Ok(_) => self.breaker.succeeded(),
-            Err(failure) => self.note_failure(failure),
+            Err(failure) => self.note_failure(link, failure),
         }
         result
     }
@@ -509,68 +298,5 @@ impl Remote {
         });
         let results = futures_util::future::join_all(merges).await;
         results.into_iter().sum()
-    }
-}
-
-/// Waits until each group has its result.
-async fn answers(groups: &mut [Group]) {
-    poll_fn(|context| {
-        let mut waiting = false;
-        for group in groups.iter_mut().filter(|group| group.result.is_none()) {
-            match group.call.as_mut().poll(context) {
-                Poll::Ready(result) => group.result = Some(result),
-                Poll::Pending => waiting = true,
-            }
-        }
-        if waiting { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-}
-
-fn taken(ask: &Ask, resets_at: i64) -> Taken {
-    Taken {
-        key: ask.key.clone(),
-        cost: ask.cost,
-        id: ask.id,
-        resets_at,
-    }
-}
-
-fn counted(ask: &Ask, (count, ends): (u32, i64), reply: &TakeReply) -> Count {
-    let redis_ms = reply.redis_us / 1000;
-    let resets_at = match ends {
-        0 if ask.key.is_exact() => {
-            rounded_up_ms(reply.redis_us.saturating_add_unsigned(ask.period_ms * 1000))
-        }
-        0 => redis_ms.saturating_add_unsigned(ask.period_ms),
-        ends => ends,
-    };
-    let before = if reply.admitted {
-        count.saturating_sub(ask.cost)
-    } else {
-        count
-    };
-    Count {
-        count,
-        remaining: ask.limit.saturating_sub(count),
-        resets_at,
-        reset_after_ms: u64::try_from(resets_at.saturating_sub(redis_ms)).unwrap_or(0),
-        over: before.saturating_add(ask.cost) > ask.limit,
-    }
-}
-
-/// Puts the answers of all groups into the order of the asks.
-fn assemble(asked: usize, admitted: bool, groups: Vec<Group>) -> Answer {
-    let void = groups.iter().any(|group| group.answer.void);
-    let mut counts: Vec<(usize, Count)> = groups
-        .into_iter()
-        .flat_map(|group| group.places.into_iter().zip(group.answer.counts))
-        .collect();
-    counts.sort_unstable_by_key(|(place, _)| *place);
-    debug_assert!(void || counts.len() == asked);
-    Answer {
-        admitted,
-        void,
-        counts: counts.into_iter().map(|(_, count)| count).collect(),
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 
 /// How long a mark stands. Longer than a proof of what it voids can live (`api_tokens`), with the look-up that began
 /// before the change.
-pub(super) const MARK_LIFE: Duration = Duration::from_secs(60);
+pub(super) const MARK_LIFE: Duration = Duration::from_mins(1);
 
 /// Which state of a token a proof speaks of. Grows with every change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,7 +99,7 @@ impl Quota {
     }
 
     /// What a store's answer to [`Self::asks`] means.
-    pub(super) fn spending(&self, asks: &[Ask], answer: &Answer, now: Moment) -> Spending {
+    pub(super) fn spending(asks: &[Ask], answer: &Answer, now: Moment) -> Spending {
         if answer.void {
             return Spending::Void;
         }

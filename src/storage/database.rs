@@ -195,7 +195,8 @@ impl Database {
 
     fn postgres(url: &str, settings: &Settings) -> Result<Self, ConnectError> {
         let mut options = PgConnectOptions::from_str(url).map_err(|_| ConnectError::Url)?;
-        // Whoever demands TLS gets it verified: libpq's `require` alone would take any certificate.
+        // Whoever demands TLS gets it verified: libpq's `require` alone would take any certificate. Without a
+        // word about it (`prefer`) TLS is used if offered, which protects from listeners and from nobody else.
         if matches!(options.get_ssl_mode(), PgSslMode::Require) {
             options = options.ssl_mode(PgSslMode::VerifyFull);
         }

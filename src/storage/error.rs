@@ -68,7 +68,9 @@ impl From<sqlx::Error> for StorageError {
         let cause = match error {
             E::Database(error) => database_cause(&*error),
             E::Io(error) => Cause::Unavailable(format!("connection: {:?}", error.kind())),
-            E::Tls(_) => Cause::Unavailable("TLS".to_owned()),
+            E::Tls(_) => {
+                Cause::Unavailable("no TLS connection, or a certificate that is not trusted".to_owned())
+            }
             E::PoolTimedOut => Cause::Unavailable("no connection in time".to_owned()),
             E::PoolClosed => Cause::Unavailable("shutting down".to_owned()),
             // A worker of SQLite, or the protocol of a server that goes away in the middle of an answer.
@@ -100,7 +102,10 @@ fn database_cause(error: &dyn DatabaseError) -> Cause {
         _ => postgres_unavailable(&code),
     };
     if unavailable {
-        Cause::Unavailable(format!("code {code}"))
+        Cause::Unavailable(match what_it_means(&code) {
+            Some(meaning) => format!("{meaning} (code {code})"),
+            None => format!("code {code}"),
+        })
     } else {
         Cause::Bug(format!("code {code}"))
     }
@@ -120,6 +125,18 @@ fn postgres_unavailable(code: &str) -> bool {
         .iter()
         .any(|class| code.starts_with(class))
         || matches!(code, "25006" | "3D000" | "55P03")
+}
+
+/// The codes that an operator meets while setting up.
+fn what_it_means(code: &str) -> Option<&'static str> {
+    match code {
+        "28P01" | "28000" => Some("the server refuses this user or password"),
+        "3D000" => Some("the server has no such database"),
+        "53300" => Some("the server has too many connections"),
+        "57P03" => Some("the server is starting up or shutting down"),
+        "13" => Some("the disk is full"),
+        _ => None,
+    }
 }
 
 /// The database could not be reached, opened or brought to this program's schema at start.

@@ -1,7 +1,8 @@
 //! `mail_jobs`: the mail queue. Holds no live token.
 //!
-//! A worker takes a job by moving `due_at` ahead by the time it gives itself; if it dies, the job is due
-//! again. `attempts` tells two takings of one job apart.
+//! A worker takes a job for a time; if it dies, the job is due again when that time is over. `attempts` tells
+//! two takings of one job apart. The mails of one recipient leave in the order in which they were queued, so
+//! that the newest link is the one that arrives last; a mail that waits for another try holds none up.
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -147,7 +148,18 @@ pub async fn queue_mail_if_room(
     Ok(queued == 1)
 }
 
-/// Takes the mail that has been due longest, until `leased_until`; of any number of workers one gets it.
+/// `$1` is now. A mail is ready when it is due, and no earlier one to its recipient is due or in hand. One that
+/// was never tried is due whatever the time: a clock that was set back delays none.
+macro_rules! ready {
+    () => {
+        "FROM mail_jobs AS job WHERE (due_at <= $1 OR attempts = 0) AND NOT EXISTS ( \
+             SELECT 1 FROM mail_jobs AS earlier WHERE earlier.recipient = job.recipient AND earlier.id < job.id \
+             AND (earlier.due_at <= $1 OR earlier.attempts = 0 OR earlier.leased_until > $1))"
+    };
+}
+
+/// Takes the mail that has been ready longest, until `leased_until`; of any number of workers one gets it. On
+/// PostgreSQL `None` may also mean that another worker was faster.
 pub async fn claim_mail(
     on: &mut Connection,
     now: Timestamp,
@@ -156,23 +168,22 @@ pub async fn claim_mail(
     fetch_optional!(
         MailJob,
         on,
-        "UPDATE mail_jobs SET due_at = $2, attempts = attempts + 1 \
-         WHERE id = (SELECT id FROM mail_jobs WHERE due_at <= $1 ORDER BY due_at, id LIMIT 1) AND due_at <= $1 \
-         RETURNING *",
+        concat!(
+            "UPDATE mail_jobs SET due_at = $2, leased_until = $2, attempts = attempts + 1 \
+             WHERE id = (SELECT id ",
+            ready!(),
+            " ORDER BY due_at, id LIMIT 1) AND (due_at <= $1 OR attempts = 0) RETURNING *"
+        ),
         now,
         leased_until,
     )
 }
 
-/// Whether any mail is due.
-pub async fn is_mail_due(on: &mut Connection, now: Timestamp) -> Result<bool, StorageError> {
-    let due = fetch_optional!(
-        (i64,),
-        on,
-        "SELECT COUNT(*) FROM (SELECT 1 FROM mail_jobs WHERE due_at <= $1 LIMIT 1) AS due",
-        now
-    )?;
-    Ok(due.is_some_and(|(count,)| count > 0))
+/// Whether any mail is ready to be taken.
+pub async fn is_mail_ready(on: &mut Connection, now: Timestamp) -> Result<bool, StorageError> {
+    let sql = concat!("SELECT COUNT(*) FROM (SELECT 1 ", ready!(), " LIMIT 1) AS ready");
+    let ready = fetch_optional!((i64,), on, sql, now)?;
+    Ok(ready.is_some_and(|(count,)| count > 0))
 }
 
 /// Notes that the recipient's mail limit has been charged for this job, so that a retry does not again.
@@ -200,10 +211,26 @@ pub async fn finish_mail(on: &mut Connection, job: &MailJob) -> Result<(), Stora
 pub async fn retry_mail(on: &mut Connection, job: &MailJob, due_at: Timestamp) -> Result<(), StorageError> {
     execute!(
         on,
-        "UPDATE mail_jobs SET due_at = $3 WHERE id = $1 AND attempts = $2",
+        "UPDATE mail_jobs SET due_at = $3, leased_until = NULL WHERE id = $1 AND attempts = $2",
         job.id.to_string(),
         job.attempts,
         due_at,
+    )
+    .map(drop)
+}
+
+/// Takes the mail for longer, unless another worker has taken it meanwhile.
+pub async fn renew_mail(
+    on: &mut Connection,
+    job: &MailJob,
+    leased_until: Timestamp,
+) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE mail_jobs SET due_at = $3, leased_until = $3 WHERE id = $1 AND attempts = $2",
+        job.id.to_string(),
+        job.attempts,
+        leased_until,
     )
     .map(drop)
 }

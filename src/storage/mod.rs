@@ -36,8 +36,8 @@ pub use database::{Connection, Database, PoolState, Transaction};
 pub use error::{ConnectError, MigrateError, StorageError};
 pub use known_clients::{known_clients, remember_client, sweep_known_clients};
 pub use mail_jobs::{
-    MailJob, MailKind, NewMailJob, claim_mail, count_mails, finish_mail, is_mail_due, mark_mail_charged,
-    queue_mail, queue_mail_if_room, retry_mail,
+    MailJob, MailKind, NewMailJob, claim_mail, count_mails, finish_mail, is_mail_ready, mark_mail_charged,
+    queue_mail, queue_mail_if_room, renew_mail, retry_mail,
 };
 pub use one_time_tokens::{
     NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_of_job, find_token, hand_over_token,

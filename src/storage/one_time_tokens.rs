@@ -153,9 +153,14 @@ pub async fn hand_over_token(
     expires_at: Timestamp,
     newest_only: bool,
 ) -> Result<(), StorageError> {
+    // Touches the others too, which locks them: of two hand-overs at once the second waits here, and then sees
+    // what the first has left.
     execute!(
         on,
-        "UPDATE one_time_tokens SET handed_over_at = $2, expires_at = $3 WHERE token_hash = $1",
+        "UPDATE one_time_tokens SET \
+             handed_over_at = CASE WHEN token_hash = $1 THEN $2 ELSE handed_over_at END, \
+             expires_at = CASE WHEN token_hash = $1 THEN $3 ELSE expires_at END \
+         WHERE (user_id, purpose) = (SELECT user_id, purpose FROM one_time_tokens WHERE token_hash = $1)",
         token_hash,
         now,
         expires_at,

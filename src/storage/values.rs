@@ -1,18 +1,25 @@
 //! How values of the program stand in columns, alike on both engines.
 
+use std::sync::{Mutex, PoisonError};
+
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Encode, Type};
-use uuid::{NoContext, Uuid};
+use uuid::{ContextV7, Uuid};
 
 use crate::clock::Timestamp;
 
-/// A new `UUIDv7` of the moment `now`: ids sort by when they were made.
+/// Counts the ids of one millisecond.
+static IDS: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+/// A new `UUIDv7` of the moment `now`. The ids of a process sort in the order in which they were made (RFC 9562,
+/// 6.2), also within a millisecond or when the clock goes back.
 #[must_use]
 pub fn new_id(now: Timestamp) -> Uuid {
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);
     let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, millis / 1000, nanos))
+    let ids = IDS.lock().unwrap_or_else(PoisonError::into_inner);
+    Uuid::new_v7(uuid::Timestamp::from_unix(&*ids, millis / 1000, nanos))
 }
 
 /// BIGINT: milliseconds since the Unix epoch.
@@ -57,5 +64,9 @@ mod tests {
         let newer = new_id(Timestamp::from_millis(1_700_000_000_124));
         assert_eq!(older.get_version_num(), 7);
         assert!(older.to_string() < newer.to_string());
+        let at_once: Vec<String> = (0..1000)
+            .map(|_| new_id(Timestamp::from_millis(1_700_000_000_125)).to_string())
+            .collect();
+        assert!(at_once.is_sorted_by(|a, b| a < b));
     }
 }

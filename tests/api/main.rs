@@ -6,8 +6,24 @@ mod app;
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[path = "../support/smtp.rs"]
+mod smtp;
+#[path = "../support/sql.rs"]
+mod sql;
 
 mod api_tokens;
+mod cookies;
 mod door;
+mod email;
 mod gateway;
+mod gateway_redis;
+mod login;
+mod mail_delivery;
+mod password_reset;
+mod refresh;
+mod register;
+mod sessions;
 mod surface;
+mod tokens;

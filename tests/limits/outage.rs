@@ -1,6 +1,7 @@
 //! Losing Redis in every way, and getting it back.
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
+use std::sync::Once;
 use std::time::Duration;
 
 use stile::clock::Clock;
@@ -39,25 +40,33 @@ async fn admitted_and_waits(limiter: &Limiter, charges: &[Charge], times: usize)
     (admitted, waits)
 }
 
-/// Lines that the limiter logs, one JSON object each. Of the current thread, so for single-threaded tests.
-struct Log(
-    Arc<Mutex<Vec<u8>>>,
-    #[expect(dead_code, reason = "held, so that it stays")] tracing::subscriber::DefaultGuard,
-);
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is logged on this thread, one JSON object a line; for tests that run on one thread.
+///
+/// One subscriber serves the whole process: with one for each thread, a line that another thread reaches first can be
+/// switched off for all.
+struct Log;
 
 impl Log {
     fn of_this_thread() -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let writer = {
-            let bytes = bytes.clone();
-            move || Writer(bytes.clone())
-        };
-        let subscriber = tracing_subscriber::fmt().json().with_writer(writer).finish();
-        Self(bytes, tracing::subscriber::set_default(subscriber))
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().json().with_writer(|| Writer).finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "whoever holds one has switched logging on")]
+    fn text(&self) -> String {
+        LOGGED.with_borrow(|bytes| String::from_utf8(bytes.clone()).unwrap())
     }
 
     fn events(&self, event: &str) -> Vec<serde_json::Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let text = self.text();
         let lines = text
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -65,11 +74,20 @@ impl Log {
     }
 }
 
-struct Writer(Arc<Mutex<Vec<u8>>>);
+/// A test that fails shows what was logged.
+impl Drop for Log {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.text());
+        }
+    }
+}
+
+struct Writer;
 
 impl std::io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -346,7 +364,7 @@ async fn a_wrong_password_is_a_lost_redis_and_not_a_secret_told() {
     let limiter = Limiter::start(impatient(&url, LOGIN), Clock::system()).unwrap();
     assert_eq!(admitted(&limiter, &login(1), 9).await, 5);
     assert_eq!(limiter.state(), StoreState::Degraded);
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert!(
         text.contains("rate_limiter_degraded") && !text.contains("hunter2"),
         "{text}"

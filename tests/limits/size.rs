@@ -117,7 +117,6 @@ async fn ten_million_clients_stay_under_the_cap_and_two_hundred_bytes_each() {
         "{} bytes for each of 200,000 clients",
         most / 200_000
     );
-    println!("{} bytes for each of 200,000 clients", most / 200_000);
     for last in 0..200 {
         let charges = [charge(Rule::Login, &format!("10.0.0.{last}"))];
         assert_eq!(admitted(&limiter, &charges, 1).await, 0);

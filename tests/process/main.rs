@@ -24,8 +24,12 @@ mod smtp;
 
 mod check;
 mod commands;
+mod drain;
+mod fleet;
+mod redis_lost;
 mod refusals;
 mod start;
+mod traffic;
 
 /// A good secret.
 const SECRET: &str = "q2nD0LxTfR8aPzWvYh3mKsEu7oJc5BgVt1XiZ9yCwN4bHkQeMrSdAl6FpUjG0O+/";

@@ -29,9 +29,9 @@ on_both_engines! {
         job.user_id = Some(user);
         job.password_hash = Some("hash");
         job.full_name = Some("Ada");
-        assert!(!s::is_mail_due(&mut on, at(0)).await.unwrap());
+        assert!(!s::is_mail_ready(&mut on, at(0)).await.unwrap());
         s::queue_mail(&mut on, &job).await.unwrap();
-        assert!(s::is_mail_due(&mut on, at(0)).await.unwrap());
+        assert!(s::is_mail_ready(&mut on, at(0)).await.unwrap());
         let taken = s::claim_mail(&mut on, at(0), at(60)).await.unwrap().unwrap();
         assert_eq!((taken.id, taken.kind, taken.attempts), (job.id, MailKind::Registration, 1));
         assert_eq!((taken.password_hash.as_deref(), taken.full_name.as_deref()), (Some("hash"), Some("Ada")));
@@ -54,8 +54,8 @@ on_both_engines! {
 on_both_engines! {
     async fn the_mail_that_is_due_longest_is_taken_first(db) {
         let mut on = db.write().await.unwrap();
-        for seconds in [2, 0, 1] {
-            let mut job = new_job(MailKind::PasswordReset, "ada@example.com");
+        for (seconds, recipient) in [(2, "a@example.com"), (0, "b@example.com"), (1, "c@example.com")] {
+            let mut job = new_job(MailKind::PasswordReset, recipient);
             job.created_at = at(seconds);
             s::queue_mail(&mut on, &job).await.unwrap();
         }
@@ -68,9 +68,28 @@ on_both_engines! {
 }
 
 on_both_engines! {
+    async fn mails_to_one_recipient_leave_in_order_but_one_that_waits_holds_none_up(db) {
+        let mut on = db.write().await.unwrap();
+        for recipient in ["ada@example.com", "ada@example.com", "bob@example.com"] {
+            s::queue_mail(&mut on, &new_job(MailKind::PasswordReset, recipient)).await.unwrap();
+        }
+        let first = s::claim_mail(&mut on, at(0), at(60)).await.unwrap().unwrap();
+        let bobs = s::claim_mail(&mut on, at(0), at(60)).await.unwrap().unwrap();
+        assert_eq!((first.recipient.as_str(), bobs.recipient.as_str()), ("ada@example.com", "bob@example.com"));
+        assert!(!s::is_mail_ready(&mut on, at(0)).await.unwrap(), "the first is in hand");
+        assert!(s::claim_mail(&mut on, at(0), at(60)).await.unwrap().is_none());
+        s::retry_mail(&mut on, &first, at(30)).await.unwrap();
+        let second = s::claim_mail(&mut on, at(1), at(61)).await.unwrap().unwrap();
+        assert!(second.id > first.id);
+    }
+}
+
+on_both_engines! {
     async fn of_32_workers_each_mail_goes_to_exactly_one(db) {
-        for _ in 0..16 {
-            s::queue_mail(&mut db.write().await.unwrap(), &new_job(MailKind::PasswordReset, "a@example.com")).await.unwrap();
+        for n in 0..16 {
+            let recipient = format!("u{n}@example.com");
+            let job = new_job(MailKind::PasswordReset, &recipient);
+            s::queue_mail(&mut db.write().await.unwrap(), &job).await.unwrap();
         }
         let taken = race(32, |_| {
             let database = db.database.clone();

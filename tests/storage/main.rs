@@ -2,6 +2,8 @@
 
 mod api_tokens;
 mod audit_log;
+#[path = "../support/databases.rs"]
+mod databases;
 mod engines;
 mod known_clients;
 mod mail_jobs;

@@ -2,30 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use stile::storage::{self as s, ConnectError, Database, DatabaseUrl, MigrateError, Settings};
 
 use crate::engines::{
-    TestDatabase, add_user, on_both_engines, open, postgres_settings, race, sqlite_settings,
+    TestDatabase, add_user, on_both_engines, open, postgres_settings, race, raw, sqlite_settings,
 };
 use crate::postgres;
-
-/// Runs one statement past the program.
-async fn raw(settings: &Settings, sql: &str) {
-    let sql = AssertSqlSafe(sql.to_owned());
-    match &settings.url {
-        DatabaseUrl::Sqlite(path) => {
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-        DatabaseUrl::Postgres(url) => {
-            let url = secrecy::ExposeSecret::expose_secret(url);
-            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-    }
-}
 
 /// REL-17: instances that start at once on an empty database all come up.
 async fn instances_start_at_once(settings: Settings) {
@@ -241,4 +223,55 @@ async fn connections_that_the_server_has_cut_are_replaced_unseen() {
                 .is_some()
         );
     }
+}
+
+/// Whoever demands TLS gets it verified, against the built-in roots and `TLS_CA_FILE`, the host's name included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_verified_when_it_is_demanded() {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = names.signed_by(&key, &issuer).unwrap();
+    let server = postgres::Server::start_with_tls(&certificate.pem(), &key.serialize_pem());
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = folder.path().join("ca.pem");
+    std::fs::write(&authorities, authority_pem).unwrap();
+
+    let by_address = server.fresh_database();
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    let connect = async |url: &str, mode: &str, tls_ca_file: Option<&std::path::Path>| {
+        let url = DatabaseUrl::Postgres(format!("{url}?sslmode={mode}").into());
+        let settings = Settings {
+            url,
+            max_connections: 2,
+            tls_ca_file: tls_ca_file.map(Into::into),
+        };
+        Database::connect(&settings).await
+    };
+    for mode in ["require", "verify-full"] {
+        assert!(
+            connect(&by_name, mode, Some(&authorities)).await.is_ok(),
+            "{mode}"
+        );
+        assert!(
+            connect(&by_name, mode, None).await.is_err(),
+            "{mode}: an authority nobody trusts"
+        );
+        assert!(
+            connect(&by_address, mode, Some(&authorities)).await.is_err(),
+            "{mode}: another name"
+        );
+    }
+    let plain = postgres_settings().0;
+    let DatabaseUrl::Postgres(plain) = &plain.url else {
+        unreachable!()
+    };
+    let error = connect(secrecy::ExposeSecret::expose_secret(plain), "require", None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
 }

@@ -96,6 +96,7 @@ pub async fn what_hangs_on(db: &Database, id: Uuid, email: &str, now: i64) -> [u
     let mut mails = 0;
     while let Some(job) = s::claim_mail(&mut on, at(now), at(now + 1)).await.unwrap() {
         mails += usize::from(job.recipient == email);
+        s::retry_mail(&mut on, &job, at(now + 1)).await.unwrap();
     }
     [users, sessions, links, clients, mails]
 }

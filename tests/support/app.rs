@@ -27,6 +27,15 @@ use crate::postgres;
 /// A password that every policy here accepts.
 pub const PASSWORD: &str = "correct-horse-battery-9";
 
+/// Whether the full counts of races are run: `scripts/test --long`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the test's environment, not the program's"
+)]
+pub fn long() -> bool {
+    std::env::var("STILE_TEST_LONG").is_ok()
+}
+
 /// The two engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -71,8 +80,7 @@ pub struct TestApp {
 
 /// The inside, for what cannot be seen from outside.
 pub struct Handles {
-    pub limiter: stile::rate_limit::Limiter,
-    pub database: stile::storage::Database,
+    pub accounts: stile::accounts::Accounts,
 }
 
 impl TestApp {
@@ -144,12 +152,11 @@ async fn launch(
     let config = config.with_bound_port(address.port());
     let app = App::build(config, clock.clone()).await.unwrap();
     let handles = Handles {
-        limiter: app.limiter.clone(),
-        database: app.database.clone(),
+        accounts: app.accounts.clone(),
     };
     let stop = CancellationToken::new();
     let serving = app.serve(listener, stop.clone(), Duration::ZERO, Duration::from_secs(5));
-    let server = tokio::spawn(async move { drop(serving.await) });
+    let server = tokio::spawn(serving);
     (address, handles, stop, server)
 }
 
@@ -159,6 +166,11 @@ impl TestApp {
         self.stop().await;
         let (address, app, stop, server) = launch(&self.variables, &self.directory, &self.clock).await;
         (self.address, self.app, self.stop, self.server) = (address, app, stop, Some(server));
+    }
+
+    /// One more variable from the next restart on.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.insert(name.into(), value.into());
     }
 
     /// Starts a second instance on the same database, folder and clock; it lives as long as this one.
@@ -257,6 +269,17 @@ impl TestApp {
         mails.filter(|mail| mail.to.contains(to)).collect()
     }
 
+    /// `DATABASE_URL`, for what no endpoint offers: see `support/sql.rs`.
+    pub fn database_url(&self) -> String {
+        let file = || {
+            format!(
+                "sqlite://{}",
+                self.directory.path().join("data/stile.db").display()
+            )
+        };
+        self.variables.get("DATABASE_URL").cloned().unwrap_or_else(file)
+    }
+
     pub fn outbox(&self) -> PathBuf {
         self.directory.path().join("data/outbox")
     }
@@ -274,21 +297,21 @@ pub struct Mail {
     pub to: String,
     pub subject: String,
     pub text: String,
+    pub html: String,
 }
 
 impl Mail {
     pub fn parse(raw: &[u8]) -> Self {
         use mailparse::MailHeaderMap;
         let mail = mailparse::parse_mail(raw).unwrap();
-        let part = mail
-            .subparts
-            .iter()
-            .find(|part| part.ctype.mimetype == "text/plain")
-            .unwrap_or(&mail);
+        let part = |kind: &str| mail.subparts.iter().find(|part| part.ctype.mimetype == kind);
         Self {
             to: mail.headers.get_first_value("To").unwrap(),
             subject: mail.headers.get_first_value("Subject").unwrap(),
-            text: part.get_body().unwrap(),
+            text: part("text/plain").unwrap_or(&mail).get_body().unwrap(),
+            html: part("text/html")
+                .map(|part| part.get_body().unwrap())
+                .unwrap_or_default(),
         }
     }
 
@@ -416,6 +439,20 @@ impl Answer {
         );
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         self
+    }
+
+    /// All that a client can tell answers apart by, but for what differs between any two.
+    pub fn fingerprint(&self) -> String {
+        let mut headers: Vec<String> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        headers.sort();
+        let id = self.header("x-request-id").unwrap();
+        let text = self.text.replace(id, "ID");
+        format!("{}\n{}\n\n{text}", self.status, headers.join("\n"))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,12 +14,14 @@ use std::time::{Duration, Instant};
 const INSTALL: &str = "the tests need PostgreSQL: apt-get install postgresql";
 
 /// Starts the server, and ends it and removes its folder when standard input ends: the pipe's other end is
-/// held by the test process alone, so even SIGKILL to that one closes it.
+/// held by the test process alone, so even SIGKILL to that one closes it. A frozen server is thawed to hear it.
 const SUPERVISE: &str = r#"
+trap '' HUP # which the kernel sends when the tests are killed while the server is frozen
 "$@" >"$LOG" 2>&1 &
 server=$!
 cat >/dev/null
 kill -QUIT "$server" 2>/dev/null
+kill -CONT "$server" 2>/dev/null
 wait "$server" 2>/dev/null
 rm -rf "$DIR"
 "#;
@@ -40,12 +43,31 @@ pub fn server() -> &'static Server {
 impl Server {
     /// Starts a server of its own, with further settings (`name=value`): for tests that stop or freeze it.
     pub fn start(settings: &[&str]) -> Self {
+        Self::launch(settings, &[])
+    }
+
+    /// Starts a server of its own that offers TLS with this certificate and key (PEM).
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let settings = [
+            "ssl=on",
+            "ssl_cert_file=../server.crt",
+            "ssl_key_file=../server.key",
+        ];
+        Self::launch(&settings, &[("server.crt", certificate), ("server.key", key)])
+    }
+
+    /// `files` are put beside the data folder, for the server's eyes only.
+    fn launch(settings: &[&str], files: &[(&str, &str)]) -> Self {
         let bin = bin_dir();
         let dir = tempfile::Builder::new()
             .prefix("stile-postgres-")
             .tempdir()
             .unwrap()
             .keep();
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text).unwrap();
+            std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         let data = dir.join("data");
         let as_user = unprivileged(&dir);
         let initdb = command(&as_user, &bin.join("initdb"))
@@ -122,11 +144,6 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The port it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Freezes the server and all its backends: sockets stay open, nothing answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
@@ -193,6 +210,8 @@ impl Server {
                 started.elapsed() < Duration::from_secs(30),
                 "PostgreSQL does not come up: {log}"
             );
+            // Once a test binary, before any test of it runs: there is no async worker to hold up.
+            #[expect(clippy::disallowed_methods, reason = "a blocking start, as the initdb above")]
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -238,7 +257,7 @@ fn unprivileged(dir: &Path) -> Vec<String> {
         return Vec::new();
     }
     let chown = Command::new("chown")
-        .args(["postgres:postgres"])
+        .args(["-R", "postgres:postgres"])
         .arg(dir)
         .status()
         .unwrap();

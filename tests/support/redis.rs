@@ -216,6 +216,22 @@ impl Drop for RedisServer {
     }
 }
 
+/// A conversation with a server, for what one command on a connection of its own cannot do.
+pub struct Session(tokio::io::BufReader<tokio::net::TcpStream>);
+
+impl Session {
+    pub async fn open(port: u16) -> Self {
+        let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        Self(tokio::io::BufReader::new(stream.unwrap()))
+    }
+
+    /// One command and its answer, as [`RedisServer::command`] gives it.
+    pub async fn command(&mut self, words: &[&str]) -> String {
+        self.0.write_all(&encode(words)).await.unwrap();
+        read(&mut self.0).await.expect("an answer")
+    }
+}
+
 /// A port that is free now. The kernel does not give it out again at once.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use crate::field::FieldError;
 use crate::http::error::ApiError;
@@ -147,14 +147,30 @@ fn wrong_shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErro
     ApiError::validation_failed(vec![refused])
 }
 
+/// For text that people type: nothing in it that Unicode calls no character, and no NUL, which PostgreSQL could
+/// not store. Tokens need no such check: whatever is no token of ours is a bad token.
+pub fn text(value: &str) -> Result<(), ValidationError> {
+    let is_no_text = |character: char| {
+        let code = u32::from(character);
+        // U+FDD0 to U+FDEF and the last two of each plane are noncharacters.
+        code == 0 || matches!(code, 0xfdd0..=0xfdef) || code & 0xfffe == 0xfffe
+    };
+    if value.chars().any(is_no_text) {
+        return Err(ValidationError::new("text"));
+    }
+    Ok(())
+}
+
 /// `validator` keeps the refused value in its parameters; they stay behind here.
 fn broken_rules(errors: &validator::ValidationErrors) -> Vec<FieldError> {
     let broken = |(name, errors): (_, &Vec<validator::ValidationError>)| {
-        let too_long = errors.iter().any(|error| error.code == "length");
-        let (code, message) = if too_long {
-            ("too_long", "This field is too long.")
-        } else {
-            ("invalid", "This field is not valid.")
+        let (code, message) = match errors.first().map(|error| error.code.as_ref()) {
+            Some("length") => ("too_long", "This field is too long."),
+            Some("text") => (
+                "invalid_characters",
+                "This field has characters that cannot be part of a text.",
+            ),
+            _ => ("invalid", "This field is not valid."),
         };
         field(&format!("/{name}"), code, message)
     };

@@ -6,7 +6,7 @@ mod caller;
 mod identity;
 mod path;
 
-pub use body::{Answer, Body, OptionalBody};
+pub use body::{Answer, Body, OptionalBody, text};
 pub use caller::From;
 pub use identity::{Authenticated, Credential, bearer};
 pub use path::Id;

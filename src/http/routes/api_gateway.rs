@@ -1,4 +1,4 @@
-//! What a reverse proxy asks about a request before it lets it through: nginx `auth_request`, Traefik ForwardAuth,
+//! What a reverse proxy asks about a request before it lets it through: nginx `auth_request`, Traefik `ForwardAuth`,
 //! Caddy `forward_auth`, Envoy `ext_authz` (docs/GATEWAY.md).
 //!
 //! Any method is decided alike: some proxies ask with GET, others with the method of the request they hold. So these

@@ -74,7 +74,7 @@ async fn live() -> Answer<Probe> {
 
 /// New requests are welcome: the database answers and no shutdown has begun.
 async fn ready(State(http): State<Arc<Http>>) -> Answer<Probe> {
-    if http.drain.is_cancelled() {
+    if http.drain.has_begun() {
         return Answer(
             StatusCode::SERVICE_UNAVAILABLE,
             Probe {

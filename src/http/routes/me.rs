@@ -10,7 +10,7 @@ use validator::Validate;
 use crate::accounts::User;
 use crate::http::Http;
 use crate::http::error::ApiError;
-use crate::http::extract::{Answer, Authenticated, Body, From};
+use crate::http::extract::{Answer, Authenticated, Body, From, text};
 use crate::http::routes::{Message, Routes, Verb, message};
 use crate::rate_limit::Rule;
 
@@ -75,6 +75,7 @@ async fn update(
 
 #[derive(Deserialize, Validate)]
 struct DeleteBody {
+    #[validate(custom(function = text))]
     password: String,
 }
 
@@ -92,6 +93,7 @@ async fn delete(
 
 #[derive(Deserialize, Validate)]
 struct ChangeEmailBody {
+    #[validate(custom(function = text))]
     password: String,
     #[validate(length(max = 1024))]
     new_email: String,
@@ -114,7 +116,9 @@ async fn change_email(
 
 #[derive(Deserialize, Validate)]
 struct ChangePasswordBody {
+    #[validate(custom(function = text))]
     current_password: String,
+    #[validate(custom(function = text))]
     new_password: String,
 }
 

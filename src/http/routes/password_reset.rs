@@ -9,7 +9,7 @@ use validator::Validate;
 
 use crate::http::Http;
 use crate::http::error::ApiError;
-use crate::http::extract::{Answer, Body, From};
+use crate::http::extract::{Answer, Body, From, text};
 use crate::http::routes::{Message, Routes, Verb, message};
 use crate::rate_limit::Rule;
 
@@ -93,6 +93,7 @@ async fn verify(
 struct ConfirmBody {
     #[validate(length(max = 1024))]
     token: String,
+    #[validate(custom(function = text))]
     new_password: String,
 }
 

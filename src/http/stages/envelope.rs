@@ -6,19 +6,20 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
-    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tower::Layer;
 use uuid::Uuid;
 
+use super::{Rest, Stage, run};
 use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
 use crate::http::error::{ApiError, Problem, ProblemDocument};
@@ -45,27 +46,64 @@ pub struct Context {
 }
 
 /// The stage.
-pub async fn envelope(State(http): State<Arc<Http>>, mut request: Request, next: Next) -> Response {
-    let context = context_of(&http, &request);
-    let request_id = Arc::clone(&context.request_id);
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    request.extensions_mut().insert(context);
+#[derive(Clone)]
+pub struct Envelope {
+    http: Arc<Http>,
+    cors: bool,
+}
 
-    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = response.unwrap_or_else(|_| {
-        // The panic hook has logged message and place; neither may reach the client.
-        tracing::error!(%request_id, "a request handler panicked");
-        ApiError::internal().into_response()
-    });
-    if response.status().is_client_error() || response.status().is_server_error() {
-        response = write_problem(response, &http.settings.public_url, &request_id);
+impl Envelope {
+    /// For what browsers call.
+    #[must_use]
+    pub fn around(http: &Arc<Http>) -> Self {
+        let http = Arc::clone(http);
+        Self { http, cors: true }
     }
-    write_headers(response.headers_mut(), &http, &request_id);
-    // The route's pattern and never the URL itself, which may carry what its sender should not have put there.
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
-    tracing::debug!(%method, route, status = response.status().as_u16(), %request_id, "answered");
-    response
+
+    /// For what proxies call: OPTIONS is a method like any other there.
+    #[must_use]
+    pub fn without_cors(http: &Arc<Http>) -> Self {
+        let http = Arc::clone(http);
+        Self { http, cors: false }
+    }
+}
+
+impl Stage for Envelope {
+    async fn answer(&self, mut request: Request, rest: impl Rest) -> Response {
+        let http = &self.http;
+        let context = context_of(http, &request);
+        let request_id = Arc::clone(&context.request_id);
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let method = request.method().clone();
+        let has_origin = self.cors && request.headers().contains_key(ORIGIN);
+        request.extensions_mut().insert(context);
+
+        let answered = async {
+            // Without `Origin` the request is of no other site, and CORS has nothing to say.
+            if has_origin {
+                run(http.cors.layer(rest), request).await
+            } else {
+                run(rest, request).await
+            }
+        };
+        let response = AssertUnwindSafe(answered).catch_unwind().await;
+        let mut response = response.unwrap_or_else(|_| {
+            // The panic hook has logged the place; no more of it may reach the client.
+            tracing::error!(%request_id, "a request handler panicked");
+            ApiError::internal().into_response()
+        });
+        if response.status().is_client_error() || response.status().is_server_error() {
+            response = write_problem(response, &http.settings.public_url, &request_id);
+        }
+        if has_origin {
+            drop_idle_cors_headers(response.headers_mut());
+        }
+        write_headers(response.headers_mut(), http, &request_id);
+        // The route's pattern and never the URL itself, which may carry what its sender should not have put there.
+        let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+        tracing::debug!(%method, route, status = response.status().as_u16(), %request_id, "answered");
+        response
+    }
 }
 
 fn context_of(http: &Http, request: &Request) -> Context {
@@ -125,8 +163,26 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
 }
 
+/// The CORS layer writes some of its headers for every origin; without an allowed one they say nothing.
+fn drop_idle_cors_headers(headers: &mut HeaderMap) {
+    if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return;
+    }
+    for name in [
+        ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        ACCESS_CONTROL_MAX_AGE,
+    ] {
+        headers.remove(name);
+    }
+}
+
 fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
     const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    // Also on answers to requests without `Origin`: a cache must not give them to another site's.
+    headers.entry(VARY).or_insert(HeaderValue::from_static("origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers
@@ -136,25 +192,13 @@ fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        // The CORS layer writes these for everybody; without an allowed origin they say nothing.
-        for name in [
-            ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE,
-        ] {
-            headers.remove(name);
-        }
-    }
     if http.settings.production {
         headers.insert(
             STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=63072000"),
         );
     }
-    if http.drain.is_cancelled() {
+    if http.drain.has_begun() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }

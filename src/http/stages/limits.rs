@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::{Rest, Stage, run};
 use crate::audit::{Event, EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::http::Http;
@@ -70,15 +70,20 @@ pub fn covered_by_global(request: &Request) -> bool {
 }
 
 /// The stage.
-pub async fn limits(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
-    let limiter = http.limiter.clone();
-    // A request waits for Redis at most one command timeout, over all the calls it makes.
-    limiter.within_request(limited(&http, request, next)).await
+#[derive(Clone)]
+pub struct Limits(pub Arc<Http>);
+
+impl Stage for Limits {
+    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+        // A request waits for Redis at most one command timeout, over all the calls it makes.
+        let answered = limited(&self.0, request, rest);
+        self.0.limiter.within_request(answered).await
+    }
 }
 
-async fn limited(http: &Http, request: Request, next: Next) -> Response {
+async fn limited(http: &Http, request: Request, rest: impl Rest) -> Response {
     if !http.limiter.settings().enabled || !covered_by_global(&request) {
-        return next.run(request).await;
+        return run(rest, request).await;
     }
     let Some(context) = request.extensions().get::<Context>().cloned() else {
         return ApiError::internal().into_response();
@@ -101,7 +106,7 @@ async fn limited(http: &Http, request: Request, next: Next) -> Response {
                 .record(&event.in_request(context.ip, &context.request_id));
             ApiError::rate_limited(rule, decision.retry_after_seconds()).into_response()
         }
-        None => next.run(request).await,
+        None => run(rest, request).await,
     };
     write_headers(response.headers_mut(), &decision);
     response

@@ -3,8 +3,6 @@
 //!
 //! It enforces no documented limit: at its default it is never the tighter of the two.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -12,11 +10,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Response;
+use futures_util::future::Either;
 use governor::middleware::NoOpMiddleware;
 use tower::{Layer, Service};
-use tower_governor::GovernorError;
 use tower_governor::governor::{Governor, GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
+use tower_governor::{GovernorError, ResponseFuture};
 
 use crate::clock::Clock;
 use crate::http::error::ApiError;
@@ -81,48 +80,38 @@ impl<S: Clone> Layer<S> for LocalStage {
 
     fn layer(&self, inner: S) -> LocalService<S> {
         let (burst, clock) = (self.burst, self.clock.clone());
-        let governed = Governor::new(inner.clone(), &self.buckets).error_handler(move |error| match error {
+        let governed = Governor::new(inner, &self.buckets).error_handler(move |error| match error {
             // The crate rounds down; a client that waits as told must not come too early.
             GovernorError::TooManyRequests { wait_time, .. } => {
                 limits::refuse_burst(burst, wait_time + 1, clock.now())
             }
             _ => axum::response::IntoResponse::into_response(ApiError::internal()),
         });
-        LocalService {
-            governed,
-            direct: inner,
-        }
+        LocalService(governed)
     }
 }
 
 /// Sends what the global limit covers through the bucket, and the rest straight on.
 #[derive(Clone)]
-pub struct LocalService<S> {
-    governed: Governor<ByClient, NoOpMiddleware, S, Body>,
-    direct: S,
-}
+pub struct LocalService<S>(Governor<ByClient, NoOpMiddleware, S, Body>);
 
 impl<S> Service<Request> for LocalService<S>
 where
-    S: Service<Request, Response = Response<Body>> + Send,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
+    S: Service<Request, Response = Response<Body>>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Either<ResponseFuture<S::Future, Body>, S::Future>;
 
     fn poll_ready(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
-        // Both hold clones of one service, and axum's services are always ready.
-        std::task::ready!(self.governed.poll_ready(task))?;
-        self.direct.poll_ready(task)
+        self.0.poll_ready(task)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         if limits::covered_by_global(&request) {
-            Box::pin(self.governed.call(request))
+            Either::Left(self.0.call(request))
         } else {
-            Box::pin(self.direct.call(request))
+            Either::Right(self.0.inner.call(request))
         }
     }
 }

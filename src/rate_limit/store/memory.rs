@@ -5,18 +5,18 @@
 //! forgotten, all newcomers of a rule share one counter: under a flood a stranger is refused early rather than admitted
 //! uncounted. One shard is walked at a time, so nobody waits long for a sweep.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::exact::Exact;
 use super::fixed::Fixed;
+use super::shard::{Counter, Shard};
 use super::{Answer, Ask, Count, Merge, Merged, Moment, Reply, Standing, Taken};
 use crate::rate_limit::key::CounterKey;
 
-/// Counters in a shard, about. A shard is scanned as a whole, in some 10 µs.
+/// Most counters in a shard: what a map of 1024 places holds before it doubles. A shard is scanned as a whole, in some
+/// 10 µs.
 const SHARD_KEYS: usize = 896;
 
 /// Counters in memory.
@@ -24,23 +24,6 @@ pub struct MemoryStore {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     tickets: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Shard {
-    counters: HashMap<CounterKey, Counter>,
-    /// Sum of [`Counter::weight`].
-    weight: usize,
-    most: usize,
-    /// Until then scanning for room is known to be in vain, elapsed milliseconds.
-    full_until_ms: u64,
-}
-
-#[derive(Debug)]
-enum Counter {
-    Fixed(Fixed),
-    /// Boxed: rare, and it would double the size of all.
-    Exact(Box<Exact>),
 }
 
 /// Without its counters: there may be many, and they are nobody's business in a log.
@@ -69,203 +52,16 @@ pub enum Prepared {
 /// The most that this process may admit of a counter in one window; the whole limit while Redis counts.
 pub type Share<'a> = &'a (dyn Fn(&CounterKey, u32) -> u32 + Sync);
 
-impl Counter {
-    fn of(key: &CounterKey) -> Self {
-        if key.is_exact() {
-            Self::Exact(Box::default())
-        } else {
-            Self::Fixed(Fixed::default())
-        }
-    }
-
-    fn is_live(&self, now: Moment) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_live(now),
-            Self::Exact(counter) => counter.is_live(now),
-        }
-    }
-
-    fn may_be_forgotten(&self) -> bool {
-        match self {
-            Self::Fixed(counter) => !counter.is_over() && !counter.is_unmerged(),
-            Self::Exact(counter) => !counter.is_over() && !counter.is_unmerged(),
-        }
-    }
-
-    fn ends_ms(&self) -> u64 {
-        match self {
-            Self::Fixed(counter) => counter.ends_ms(),
-            Self::Exact(counter) => counter.ends_ms(),
-        }
-    }
-
-    /// The least full and the soonest over go first.
-    fn worth(&self) -> (u64, u64) {
-        let (count, limit, ends_ms) = match self {
-            Self::Fixed(counter) => (counter.count(), counter.limit(), counter.ends_ms()),
-            Self::Exact(counter) => (counter.count(), counter.limit(), counter.ends_ms()),
-        };
-        (u64::from(count) * 255 / u64::from(limit.max(1)), ends_ms)
-    }
-
-    fn weight(&self) -> usize {
-        match self {
-            Self::Fixed(_) => 1,
-            Self::Exact(counter) => 1 + counter.weight(),
-        }
-    }
-
-    fn is_shared(&self, now: Moment) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_shared(now),
-            Self::Exact(counter) => counter.is_shared(now),
-        }
-    }
-
-    fn is_unmerged(&self) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_unmerged(),
-            Self::Exact(counter) => counter.is_unmerged(),
-        }
-    }
-
-    fn look(&mut self, now: Moment, ask: &Ask, share: u32) -> Count {
-        match self {
-            Self::Fixed(counter) => counter.look(now, ask, share),
-            Self::Exact(counter) => counter.look(now, ask, share),
-        }
-    }
-
-    fn is_known_over(&mut self, now: Moment, ask: &Ask) -> bool {
-        match self {
-            Self::Fixed(counter) => counter.is_known_over(now, ask),
-            Self::Exact(counter) => counter.is_known_over(now, ask),
-        }
-    }
-
-    fn charge(&mut self, now: Moment, ask: &Ask, standing: Standing) {
-        match self {
-            Self::Fixed(counter) => counter.charge(now, ask, standing),
-            Self::Exact(counter) => counter.charge(now, ask, standing),
-        }
-    }
-
-    fn remember(&mut self, now: Moment, ask: &Ask, known: (u32, i64)) {
-        if let Self::Fixed(counter) = self {
-            counter.remember(now, ask, known);
-        }
-    }
-
-    fn hear(&mut self, now: Moment, ask: &Ask, reply: Reply) {
-        match self {
-            Self::Fixed(counter) => counter.hear(now, ask, reply),
-            Self::Exact(counter) => counter.hear(now, ask, reply),
-        }
-    }
-}
-
-impl Shard {
-    /// The counter of `key`, if there is one or room for one.
-    fn counter(&mut self, now: Moment, key: &CounterKey) -> Option<&mut Counter> {
-        if !self.counters.contains_key(key) {
-            // The counters for those without room are themselves always let in: one for each rule and window.
-            if self.weight >= self.most && !key.is_overflow() && !self.make_room(now) {
-                return None;
-            }
-            self.weight += 1;
-            return Some(
-                self.counters
-                    .entry(key.clone())
-                    .or_insert_with(|| Counter::of(key)),
-            );
-        }
-        self.counters.get_mut(key)
-    }
-
-    /// Runs `change` on the counter of `key`, or on that of all who found no room, and keeps the weights right.
-    fn with<R>(
-        &mut self,
-        now: Moment,
-        key: &CounterKey,
-        change: impl FnOnce(&mut Counter) -> R,
-    ) -> Option<R> {
-        if self.counter(now, key).is_some() {
-            return self.with_known(key, change);
-        }
-        let shared = key.overflow();
-        self.counter(now, &shared)?;
-        self.with_known(&shared, change)
-    }
-
-    /// The same for a counter that is there.
-    fn with_known<R>(&mut self, key: &CounterKey, change: impl FnOnce(&mut Counter) -> R) -> Option<R> {
-        let counter = self.counters.get_mut(key)?;
-        let before = counter.weight();
-        let result = change(counter);
-        self.weight = (self.weight + counter.weight()).saturating_sub(before);
-        Some(result)
-    }
-
-    /// Drops what has expired; answers whether anything was.
-    fn sweep(&mut self, now: Moment) -> bool {
-        let before = self.counters.len();
-        self.counters.retain(|_, counter| counter.is_live(now));
-        if self.counters.len() == before {
-            return false;
-        }
-        self.weight = self.counters.values().map(Counter::weight).sum();
-        self.full_until_ms = 0;
-        if self.counters.len() * 4 < self.counters.capacity() {
-            self.counters.shrink_to_fit();
-        }
-        true
-    }
-
-    /// Makes room for one more at least, if that is allowed. Drops an eighth at once, so that a flood does not scan the
-    /// shard for each newcomer.
-    fn make_room(&mut self, now: Moment) -> bool {
-        if now.elapsed_ms() < self.full_until_ms {
-            return false;
-        }
-        self.sweep(now);
-        if self.weight < self.most {
-            return true;
-        }
-        let forgettable = self
-            .counters
-            .values()
-            .filter(|counter| counter.may_be_forgotten());
-        let mut worths: Vec<(u64, u64)> = forgettable.map(Counter::worth).collect();
-        if worths.is_empty() {
-            self.full_until_ms = self.counters.values().map(Counter::ends_ms).min().unwrap_or(0);
-            return false;
-        }
-        let mut left = (worths.len() / 8).max(1);
-        let (_, bound, _) = worths.select_nth_unstable(left - 1);
-        let bound = *bound;
-        self.counters.retain(|_, counter| {
-            let goes = left > 0 && counter.may_be_forgotten() && counter.worth() <= bound;
-            left -= usize::from(goes);
-            !goes
-        });
-        self.weight = self.counters.values().map(Counter::weight).sum();
-        self.weight < self.most
-    }
-}
-
 impl MemoryStore {
     /// An empty store for at most `most_keys` counters.
     #[must_use]
     pub fn new(most_keys: NonZeroUsize) -> Self {
-        let shards = (most_keys.get() / SHARD_KEYS).max(1).next_power_of_two();
-        let shard = |place: usize| Shard {
-            counters: HashMap::new(),
-            weight: 0,
-            most: most_keys.get() / shards + usize::from(place < most_keys.get() % shards),
-            full_until_ms: 0,
-        };
+        let shards = most_keys.get().div_ceil(SHARD_KEYS);
+        let most = |place: usize| most_keys.get() / shards + usize::from(place < most_keys.get() % shards);
         Self {
-            shards: (0..shards).map(|place| Mutex::new(shard(place))).collect(),
+            shards: (0..shards)
+                .map(|place| Mutex::new(Shard::new(most(place))))
+                .collect(),
             hasher: RandomState::new(),
             // A ticket of 0 is none.
             tickets: AtomicU64::new(1),
@@ -275,34 +71,29 @@ impl MemoryStore {
     /// Charges all of `asks` or none. `portion` is asked for each counter.
     #[must_use]
     pub fn take(&self, now: Moment, asks: &[Ask], portion: Share<'_>, standing: Standing) -> Answer {
-        let mut held = self.lock(asks.iter().map(|ask| &ask.key));
+        let mut held = self.lock(asks);
         let mut counts = Vec::with_capacity(asks.len());
         for ask in asks {
-            if let (Some(known), Some(shard)) = (ask.known, held.shard(&ask.key)) {
-                shard.with(now, &ask.key, |counter| counter.remember(now, ask, known));
-            }
-            let share = if standing == Standing::Sole {
+            let most = if standing == Standing::Sole {
                 ask.limit
             } else {
                 portion(&ask.key, ask.limit)
             };
-            let look = |counter: &mut Counter| counter.look(now, ask, share);
-            counts.push(
-                held.shard(&ask.key)
-                    .and_then(|shard| shard.with(now, &ask.key, look)),
-            );
+            let Some(shard) = held.shard(&ask.key) else {
+                continue;
+            };
+            counts.push(shard.with(now, &ask.key, |counter| {
+                counter.remember(now, ask);
+                counter.look(now, ask, most)
+            }));
         }
-        let mut counts: Vec<Count> = counts.into_iter().flatten().collect();
-        let admitted = asks
-            .iter()
-            .zip(&counts)
-            .all(|(ask, count)| ask.shadow || !count.over);
+        let admitted = Answer::admits(asks, &counts);
         if admitted {
             for (ask, count) in asks.iter().zip(&mut counts) {
-                let shard = held.shard(&ask.key);
-                shard.and_then(|shard| {
-                    shard.with(now, &ask.key, |counter| counter.charge(now, ask, standing))
-                });
+                let Some(shard) = held.shard(&ask.key) else {
+                    continue;
+                };
+                shard.with(now, &ask.key, |counter| counter.charge(now, ask, standing));
                 count.count = count.count.saturating_add(ask.cost);
                 count.remaining = count.remaining.saturating_sub(ask.cost);
             }
@@ -317,21 +108,18 @@ impl MemoryStore {
     /// What `asks` would find. Charges nothing and makes no counter.
     #[must_use]
     pub fn peek(&self, now: Moment, asks: &[Ask], portion: Share<'_>) -> Answer {
-        let mut held = self.lock(asks.iter().map(|ask| &ask.key));
+        let mut held = self.lock(asks);
         let look = |ask: &Ask| {
-            let share = portion(&ask.key, ask.limit);
+            let most = portion(&ask.key, ask.limit);
             let shard = held.shard(&ask.key);
             match shard.and_then(|shard| shard.counters.get_mut(&ask.key)) {
-                Some(counter) => counter.look(now, ask, share),
-                None => Fixed::default().look(now, ask, share),
+                Some(counter) => counter.look(now, ask, most),
+                None => Fixed::default().look(now, ask, most),
             }
         };
         let counts: Vec<Count> = asks.iter().map(look).collect();
         Answer {
-            admitted: asks
-                .iter()
-                .zip(&counts)
-                .all(|(ask, count)| ask.shadow || !count.over),
+            admitted: Answer::admits(asks, &counts),
             void: false,
             counts,
         }
@@ -350,7 +138,7 @@ impl MemoryStore {
     /// Looks whether `asks` can be refused without Redis, and collects what Redis has to be told with them.
     #[must_use]
     pub fn prepare(&self, now: Moment, asks: &[Ask], share: Share<'_>) -> Prepared {
-        let mut held = self.lock(asks.iter().map(|ask| &ask.key));
+        let mut held = self.lock(asks);
         let mut known = Vec::with_capacity(asks.len());
         let mut unmerged = Vec::new();
         let mut refused = false;
@@ -399,9 +187,15 @@ impl MemoryStore {
             return;
         }
         let mut shard = self.shard_of(&ask.key);
+        if shard
+            .with_known(&ask.key, |counter| counter.hear(now, ask, reply))
+            .is_some()
+        {
+            return;
+        }
         // What finds no room is not mirrored: Redis has it.
-        if shard.counter(now, &ask.key).is_some() {
-            shard.with_known(&ask.key, |counter| counter.hear(now, ask, reply));
+        if shard.has_room(now) {
+            shard.with_new(&ask.key, |counter| counter.hear(now, ask, reply));
         }
     }
 
@@ -499,50 +293,68 @@ impl MemoryStore {
     fn place(&self, key: &CounterKey) -> usize {
         let mut state = self.hasher.build_hasher();
         key.hash_subject(&mut state);
-        #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "any bits choose as well as others"
+        )]
         let hash = state.finish() as usize;
-        hash & (self.shards.len() - 1)
+        hash % self.shards.len()
     }
 
     #[expect(
         clippy::indexing_slicing,
-        reason = "place() is below the number of shards, a power of two"
+        reason = "place() is below the number of shards, of which there is one at least"
     )]
     fn shard_of(&self, key: &CounterKey) -> MutexGuard<'_, Shard> {
         lock(&self.shards[self.place(key)])
     }
 
-    /// Locks the shards of all `keys`, lowest first, so that two decisions cannot wait for each other.
-    fn lock<'k>(&self, keys: impl Iterator<Item = &'k CounterKey>) -> Locked<'_> {
-        let mut places: Vec<usize> = keys.map(|key| self.place(key)).collect();
-        places.sort_unstable();
-        places.dedup();
-        let guards = places
+    /// Locks the shards of all `asks`, lowest first, so that two decisions cannot wait for each other.
+    fn lock(&self, asks: &[Ask]) -> Held<'_> {
+        let mut places = asks.iter().map(|ask| self.place(&ask.key));
+        let first = places.next().unwrap_or(0);
+        let mut others: Vec<usize> = places.filter(|place| *place != first).collect();
+        if others.is_empty() {
+            // The usual case: all rules of one client lie in one shard.
+            return Held {
+                store: self,
+                only: self.shards.get(first).map(lock),
+                several: Vec::new(),
+            };
+        }
+        others.push(first);
+        others.sort_unstable();
+        others.dedup();
+        let several = others
             .into_iter()
             .filter_map(|place| Some((place, lock(self.shards.get(place)?))))
             .collect();
-        Locked { store: self, guards }
+        Held {
+            store: self,
+            only: None,
+            several,
+        }
     }
 }
 
-/// The shards of one decision.
-struct Locked<'a> {
+/// The shards of one decision: one, or several.
+struct Held<'a> {
     store: &'a MemoryStore,
-    guards: Vec<(usize, MutexGuard<'a, Shard>)>,
+    only: Option<MutexGuard<'a, Shard>>,
+    several: Vec<(usize, MutexGuard<'a, Shard>)>,
 }
 
-impl Locked<'_> {
+impl Held<'_> {
+    /// The shard of `key`, which is one of the asks they were locked for.
     fn shard(&mut self, key: &CounterKey) -> Option<&mut Shard> {
-        let place = if self.guards.len() == 1 {
-            None
-        } else {
-            Some(self.store.place(key))
-        };
-        let guard = self
-            .guards
+        if let Some(only) = &mut self.only {
+            return Some(only);
+        }
+        let place = self.store.place(key);
+        self.several
             .iter_mut()
-            .find(|(known, _)| place.is_none_or(|place| place == *known));
-        guard.map(|(_, shard)| &mut **shard)
+            .find(|(known, _)| *known == place)
+            .map(|(_, shard)| &mut **shard)
     }
 }
 

@@ -7,6 +7,8 @@ mod exact;
 mod fixed;
 pub mod memory;
 pub mod redis;
+mod reply;
+mod shard;
 
 use super::key::CounterKey;
 
@@ -40,6 +42,15 @@ pub struct Answer {
     pub void: bool,
     /// One for each ask, in order.
     pub counts: Vec<Count>,
+}
+
+impl Answer {
+    /// Whether nothing in `counts` refuses `asks`.
+    pub(super) fn admits(asks: &[Ask], counts: &[Count]) -> bool {
+        asks.iter()
+            .zip(counts)
+            .all(|(ask, count)| ask.shadow || !count.over)
+    }
 }
 
 /// One window after a take.

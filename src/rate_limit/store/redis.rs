@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -20,7 +21,8 @@ use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Ask, Merge, Merged, Reply, Taken};
+pub use super::reply::{Failure, Roll, TakeReply};
+use super::{Ask, Merge, Merged, Taken};
 use crate::rate_limit::key::CounterKey;
 use crate::rate_limit::{RedisSettings, StartError};
 
@@ -69,23 +71,6 @@ impl Scripts {
     }
 }
 
-/// Why Redis gave no answer. Holds no address, no password and no key.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// The value of a key is no counter. Says nothing about the server.
-    #[error("a key holds something that is no counter")]
-    Value,
-    /// The connection is gone; no call on it can succeed.
-    #[error("{0}")]
-    Disconnected(String),
-    /// The server refused, for a reason that concerns more than this call.
-    #[error("{0}")]
-    Server(String),
-    /// No answer in time.
-    #[error("timed out")]
-    Timeout,
-}
-
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         let not_a_counter = error
@@ -119,8 +104,8 @@ pub struct RedisStore {
     /// One for each set of authorities to try; a client holds one set.
     clients: Vec<Dialer>,
     connect_timeout: Duration,
-    scripts: std::sync::Arc<Scripts>,
-    names: std::sync::Arc<Names>,
+    scripts: Arc<Scripts>,
+    names: Arc<Names>,
 }
 
 /// What every key and every unit of this process is called after.
@@ -150,8 +135,10 @@ impl std::fmt::Debug for Dialer {
 pub struct Link {
     connection: Connection,
     gone: CancellationToken,
-    scripts: std::sync::Arc<Scripts>,
-    names: std::sync::Arc<Names>,
+    /// Tells connections apart.
+    serial: Arc<()>,
+    scripts: Arc<Scripts>,
+    names: Arc<Names>,
 }
 
 #[derive(Clone)]
@@ -164,42 +151,6 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").finish_non_exhaustive()
     }
-}
-
-/// What Redis answered to one take.
-#[derive(Clone, Debug)]
-pub struct TakeReply {
-    /// All asks were charged; else none was.
-    pub admitted: bool,
-    /// The version that the asks were made under is void.
-    pub void: bool,
-    /// The moment of the answer, Unix microseconds of Redis.
-    pub redis_us: i64,
-    /// Of each ask, its count and the end of its window (0 where none is open).
-    pub counts: Vec<(u32, i64)>,
-}
-
-impl TakeReply {
-    /// What it says of the ask at `place`.
-    #[must_use]
-    pub fn reply(&self, place: usize) -> Option<Reply> {
-        let (count, resets_at) = *self.counts.get(place)?;
-        Some(Reply {
-            admitted: self.admitted,
-            count,
-            resets_at,
-            redis_ms: self.redis_us / 1000,
-        })
-    }
-}
-
-/// Who is alive.
-#[derive(Clone, Debug)]
-pub struct Roll {
-    /// This process was on the list already; else Redis was emptied, or it was silent for long.
-    pub was_known: bool,
-    /// Everyone on the list, by their numbers.
-    pub alive: Vec<u64>,
 }
 
 impl RedisStore {
@@ -229,8 +180,8 @@ impl RedisStore {
         Ok(Self {
             clients,
             connect_timeout: settings.connect_timeout,
-            scripts: std::sync::Arc::new(Scripts::new()),
-            names: std::sync::Arc::new(Names {
+            scripts: Arc::new(Scripts::new()),
+            names: Arc::new(Names {
                 prefix: prefix.to_owned(),
                 process: format!("p{process:016x}:"),
             }),
@@ -271,6 +222,7 @@ impl RedisStore {
         let link = Link {
             connection,
             gone,
+            serial: Arc::default(),
             scripts: self.scripts.clone(),
             names: self.names.clone(),
         };
@@ -368,6 +320,12 @@ fn on_disconnect(
 }
 
 impl Link {
+    /// Whether both are the same connection.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.serial, &other.serial)
+    }
+
     /// Waits until the connection has ended. In a cluster, where one of several may end, for ever.
     pub async fn closed(&self) -> Failure {
         self.gone.cancelled().await;

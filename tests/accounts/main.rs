@@ -1,0 +1,17 @@
+//! The use cases on both engines, called as `http` calls them, with a clock that the tests move.
+
+#[path = "../support/databases.rs"]
+mod databases;
+mod delivery;
+mod email_change;
+mod email_verification;
+mod login;
+mod password_change;
+mod password_reset;
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, reason = "other test binaries use the rest")]
+mod postgres;
+mod refresh;
+mod register;
+mod sessions;
+mod world;
