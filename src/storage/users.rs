@@ -343,29 +343,27 @@ pub async fn delete_user(
         "DELETE FROM one_time_tokens WHERE user_id = $1",
         id.to_string()
     )?;
-    // Locks the user: from here on no API token is made for him.
-    let locked = execute!(
+    execute!(
         on,
-        "UPDATE users SET is_active = FALSE WHERE id = $1 AND password_version = $2",
+        "DELETE FROM mail_jobs WHERE recipient = (SELECT email FROM users WHERE id = $1 AND password_version = $2)",
         id.to_string(),
         seen_version,
     )?;
-    if locked == 0 {
-        return Ok(None);
-    }
-    execute!(
-        on,
-        "DELETE FROM mail_jobs WHERE recipient = (SELECT email FROM users WHERE id = $1)",
-        id.to_string(),
-    )?;
+    // Only read: to lock the user first and delete him then would be two locks, and a circle with whoever holds
+    // what hangs on him. A token that is made in this very moment goes with its user too, but is not among these.
     let tokens = fetch_all!(
         TokenId,
         on,
-        "DELETE FROM api_tokens WHERE user_id = $1 RETURNING id",
-        id.to_string(),
+        "SELECT id FROM api_tokens WHERE user_id = $1",
+        id.to_string()
     )?;
-    execute!(on, "DELETE FROM users WHERE id = $1", id.to_string())?;
-    Ok(Some(tokens.into_iter().map(|token| token.id).collect()))
+    let deleted = execute!(
+        on,
+        "DELETE FROM users WHERE id = $1 AND password_version = $2",
+        id.to_string(),
+        seen_version,
+    )?;
+    Ok((deleted == 1).then(|| tokens.into_iter().map(|token| token.id).collect()))
 }
 
 #[derive(FromRow)]

@@ -272,6 +272,30 @@ on_both_engines! {
     }
 }
 
+/// A change that nobody announces is seen when the proof is five seconds old.
+#[tokio::test]
+async fn a_token_of_an_inactive_owner_stops_and_admin_scopes_go_with_the_role() {
+    let app = limited(Engine::Sqlite).start().await;
+    let owner = Owner::sign_up(&app, "ada@example.com").await;
+    app.sql("UPDATE users SET role = 'admin'").await;
+    let made = owner
+        .create(json!({"name": "x", "scopes": ["admin:users", "read:a"]}))
+        .await
+        .expect(201)
+        .body;
+    let passed = verify(&app, &made["token"]).await.expect(204);
+    assert_eq!(passed.header("x-auth-scopes"), Some("admin:users read:a"));
+    app.sql("UPDATE users SET role = 'user'").await;
+    app.advance(Duration::from_secs(5));
+    let passed = verify(&app, &made["token"]).await.expect(204);
+    assert_eq!(passed.header("x-auth-scopes"), Some("read:a"));
+    app.sql("UPDATE users SET is_active = FALSE").await;
+    app.advance(Duration::from_secs(5));
+    verify(&app, &made["token"])
+        .await
+        .expect_problem(401, "token_invalid");
+}
+
 /// Contract 3.1: who proves an address first need not be who made tokens under it.
 #[tokio::test]
 async fn the_reset_that_first_proves_an_address_ends_its_tokens_and_a_later_one_does_not() {
