@@ -14,7 +14,7 @@ use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::credentials::{AccessTokens, Passwords, PoolSettings};
+use crate::credentials::{AccessTokens, Passwords};
 use crate::http::{self, Drain, LocalStage};
 use crate::mail::{self, Mailer};
 use crate::rate_limit::{self, Limiter};
@@ -95,8 +95,8 @@ impl App {
         let limiter = Limiter::start(config.rate_limit, clock.clone())?;
         let mailer = Mailer::new(config.mail)?;
         let audit = Audit::start(database.clone(), clock.clone());
-        let passwords = Passwords::start(config.credentials.password_policy, PoolSettings::default())?;
         let keys = config.credentials;
+        let passwords = Passwords::start(keys.password_policy, keys.pool)?;
         let tokens = AccessTokens::new(
             keys.signing_keys,
             keys.issuer,

@@ -56,7 +56,7 @@ pub enum Logout {
     Session(Uuid),
     /// That of any refresh token ever issued in it. A token that is dead or was never one is fine too.
     RefreshToken(String),
-    /// That of a genuine access token. One whose time is over is fine too, and ends nothing.
+    /// That of a genuine access token, also of one whose time is over.
     AccessToken(String),
 }
 
@@ -112,7 +112,7 @@ impl Accounts {
             .access_tokens
             .verify(access_token, now)
             .map_err(|error| match error {
-                AccessTokenError::Expired => AuthenticateError::Expired,
+                AccessTokenError::Expired(_) => AuthenticateError::Expired,
                 AccessTokenError::Invalid => AuthenticateError::Invalid,
             })?;
         let mut on = self.0.database.read().await?;
@@ -144,8 +144,7 @@ impl Accounts {
             }
             Logout::Session(id) => id,
             Logout::AccessToken(token) => match self.0.access_tokens.verify(&token, now) {
-                Ok(claims) => claims.session_id,
-                Err(AccessTokenError::Expired) => return Ok(()),
+                Ok(claims) | Err(AccessTokenError::Expired(claims)) => claims.session_id,
                 Err(AccessTokenError::Invalid) => return Err(LogoutError::Invalid),
             },
         };

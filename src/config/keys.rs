@@ -46,6 +46,7 @@ pub(super) fn read(
     let secret_keys = secret_keys(reader, signing_keys.as_ref());
     let settings = Settings {
         password_policy,
+        pool: crate::credentials::PoolSettings::default(),
         signing_keys: signing_keys?,
         secret_keys: secret_keys?,
         issuer,

@@ -29,11 +29,11 @@ pub struct AccessClaims {
 }
 
 /// Why an access token was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessTokenError {
-    /// Ours and unaltered, but over.
+    /// Ours and unaltered, but over. What it said is good for nothing but ending its session.
     #[error("the access token has expired")]
-    Expired,
+    Expired(AccessClaims),
     /// Anything else.
     #[error("the access token is not valid")]
     Invalid,
@@ -144,15 +144,17 @@ impl AccessTokens {
         if !named_rightly || !begun || claims.exp <= claims.iat {
             return Err(AccessTokenError::Invalid);
         }
-        if claims.exp.saturating_add(LEEWAY_SECONDS) <= now {
-            return Err(AccessTokenError::Expired);
-        }
-        Ok(AccessClaims {
+        let is_over = claims.exp.saturating_add(LEEWAY_SECONDS) <= now;
+        let claims = AccessClaims {
             user_id: claims.sub,
             session_id: claims.sid,
             role: claims.role,
             email_verified: claims.email_verified,
-        })
+        };
+        if is_over {
+            return Err(AccessTokenError::Expired(claims));
+        }
+        Ok(claims)
     }
 
     /// The claims of a token that one of the keys signed.

@@ -29,6 +29,8 @@ pub use token::{SecretToken, TokenHash};
 pub struct Settings {
     /// `PASSWORD_MIN_LENGTH` and `PASSWORD_MIN_SCORE`.
     pub password_policy: PasswordPolicy,
+    /// How many passwords are hashed at once, and how many wait.
+    pub pool: PoolSettings,
     /// The key that signs access tokens, and those that still verify.
     pub signing_keys: SigningKeys,
     /// `SECRET_KEY`, `SECRET_KEY_PREVIOUS`, or what is derived from the signing key.

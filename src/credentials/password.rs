@@ -156,7 +156,15 @@ mod tests {
     };
 
     fn passwords(workers: usize, queue: usize) -> Passwords {
-        Passwords::start(POLICY, PoolSettings { workers, queue }).unwrap()
+        Passwords::start(
+            POLICY,
+            PoolSettings {
+                workers,
+                queue,
+                ..PoolSettings::default()
+            },
+        )
+        .unwrap()
     }
 
     fn password(text: &str) -> Password {

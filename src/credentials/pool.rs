@@ -20,6 +20,8 @@ pub struct PoolSettings {
     pub workers: usize,
     /// Jobs that may wait for a thread.
     pub queue: usize,
+    /// The longest that a job waits for a thread. One that has begun is waited for to its end.
+    pub patience: Duration,
 }
 
 impl Default for PoolSettings {
@@ -30,6 +32,7 @@ impl Default for PoolSettings {
         Self {
             workers,
             queue: workers * 48,
+            patience: Duration::from_millis(1500),
         }
     }
 }
@@ -49,9 +52,6 @@ pub struct PoolState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords are being hashed")]
 pub struct Overloaded;
-
-/// The longest that a job waits for a thread. A job that has begun is waited for to its end.
-const LONGEST_WAIT: Duration = Duration::from_millis(1500);
 
 /// The pool. Dropping it lets the threads finish what they do and end.
 pub(super) struct Pool<Scratch>(Arc<Shared<Scratch>>);
@@ -148,7 +148,7 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
                 })
             }),
         })?;
-        let outcome = match tokio::time::timeout(LONGEST_WAIT, &mut answered).await {
+        let outcome = match tokio::time::timeout(self.0.settings.patience, &mut answered).await {
             Ok(outcome) => outcome,
             Err(_) if taken.take() => return Err(Overloaded),
             Err(_) => answered.await,
@@ -168,7 +168,9 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
     }
 
     fn submit(&self, job: Job<Scratch>) -> Result<(), Overloaded> {
-        let PoolSettings { workers, queue: room } = self.0.settings;
+        let PoolSettings {
+            workers, queue: room, ..
+        } = self.0.settings;
         let mut queue = self.0.lock();
         // Idle workers count as room, also in the moment before they wake.
         if queue.busy + queue.waiting.len() >= workers + room {
@@ -230,7 +232,14 @@ mod tests {
     use super::*;
 
     fn pool(workers: usize, queue: usize) -> Arc<Pool<usize>> {
-        Arc::new(Pool::start(PoolSettings { workers, queue }).unwrap())
+        Arc::new(
+            Pool::start(PoolSettings {
+                workers,
+                queue,
+                ..PoolSettings::default()
+            })
+            .unwrap(),
+        )
     }
 
     /// Holds every job that waits at it until the other half is dropped.

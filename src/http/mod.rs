@@ -4,6 +4,7 @@
 //! `routes/<noun>.rs`; what it decides goes into a use case below this room.
 
 mod client_ip;
+mod connection;
 mod cookies;
 mod database_health;
 mod error;

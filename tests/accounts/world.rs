@@ -98,6 +98,7 @@ impl World {
             PoolSettings {
                 workers: 2,
                 queue: 1000,
+                patience: Duration::from_secs(30),
             },
         )
         .unwrap();

@@ -164,6 +164,12 @@ async fn any_method_is_decided_alike() {
     }
     let used = owner.get(id(&made)).await.body;
     assert_eq!(used["usage"]["day"]["used"], methods.len());
+    // Envoy puts the client's path behind.
+    for path in ["/", "/things/1", "/x%2Fy?q=1"] {
+        let path = format!("{VERIFY}{path}");
+        app.get(&path).bearer(&made["token"]).await.expect(204);
+        app.get(&path).await.expect(401);
+    }
 }
 
 on_both_engines! {

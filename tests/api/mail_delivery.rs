@@ -64,7 +64,7 @@ async fn outlasts(engine: Engine, security: Security, behaviour: Behaviour) {
     let sink = SmtpSink::start(security).await;
     let directory = tempfile::tempdir().unwrap();
     let authority = directory.path().join("authority.pem");
-    std::fs::write(&authority, &sink.authority).unwrap();
+    std::fs::write(&authority, sink.authority.as_bytes()).unwrap();
     let app = TestApp::on(engine)
         .set("SMTP_URL", sink.url())
         .set("TLS_CA_FILE", authority.display().to_string())
@@ -84,15 +84,14 @@ async fn outlasts(engine: Engine, security: Security, behaviour: Behaviour) {
     ready(&app).await;
     // Again, after a pause that grows.
     app.advance(Duration::from_secs(5));
+    tried(&app, 2).await;
+    // A silent server has cost ten seconds each time; that is enough of them.
     if behaviour != Behaviour::Silent {
-        tried(&app, 2).await;
         app.advance(Duration::from_secs(14));
         tokio::time::sleep(Duration::from_millis(1200)).await;
         tried(&app, 2).await;
         app.advance(Duration::from_secs(1));
         tried(&app, 3).await;
-    } else {
-        tried(&app, 2).await;
     }
     assert_eq!(sink.received().len(), 1);
 
@@ -159,7 +158,7 @@ on_both_engines! {
         ready(&app).await;
         // The queue outlives the process, and the server comes up with the next one.
         let sink = SmtpSink::start(Security::Plain).await;
-        app.set("SMTP_URL", &sink.url());
+        app.set("SMTP_URL", sink.url());
         app.restart().await;
         app.advance(Duration::from_secs(5));
         let mail = received(&sink, ADA, 1, 20).await.remove(0);

@@ -19,6 +19,7 @@ mod door;
 mod email;
 mod gateway;
 mod gateway_redis;
+mod hostile_input;
 mod login;
 mod mail_delivery;
 mod password_reset;

@@ -166,7 +166,9 @@ on_both_engines! {
             let winners: Vec<usize> = (0..30).filter(|&n| answers[n].status == 200).collect();
             assert_eq!(winners.len(), 1);
             for answer in answers.iter().filter(|answer| answer.status != 200) {
-                assert_eq!(answer.body["code"], "invalid_reset_token", "{}", answer.text);
+                // Thirty hashes at once on a busy machine: whoever waited too long for his was told so (3.2).
+                let code = answer.body["code"].as_str().unwrap();
+                assert!(["invalid_reset_token", "overloaded"].contains(&code), "{}", answer.text);
             }
             login(&app, &passwords[winners[0]]).await.expect(200);
             login(&app, &passwords[(winners[0] + 7) % 30]).await.expect(401);
@@ -212,7 +214,7 @@ on_both_engines! {
         app.signed_up(ADA).await;
         let mail = link(&app, ADA, 2).await;
         assert!(mail.text.contains("2 hours"), "{}", mail.text);
-        app.advance(Duration::from_mins(120) - Duration::from_secs(1));
+        app.advance(Duration::from_secs(2 * 3600 - 1));
         assert_eq!(verify(&app, &mail.token()).await["expires_in_seconds"], 1);
         confirm(&app, &mail.token(), NEW).await.expect(200);
     }

@@ -55,8 +55,8 @@ on_both_engines! {
         // One without a User-Agent, or with rubbish, is listed too.
         app.post("/auth/login", body).header("user-agent", "<script>alert(1)</script>").await.expect(200);
         app.advance(Duration::from_hours(31 * 24));
-        let last = app.logged_in(ADA, PASSWORD).await;
-        let list = app.get("/auth/sessions").bearer(&last["access_token"]).await.expect(200).body;
+        let later = app.logged_in(ADA, PASSWORD).await;
+        let list = app.get("/auth/sessions").bearer(&later["access_token"]).await.expect(200).body;
         assert_eq!(list.as_array().unwrap().len(), 1, "expired ones are not live: {list}");
         assert_eq!(list[0]["browser"], "unknown");
     }
@@ -196,12 +196,12 @@ on_both_engines! {
         assert!(login.body.get("access_token").is_none() && login.body.get("refresh_token").is_none());
         let set = cookies(&login);
         assert_eq!(set.len(), 2);
-        let sent = set.iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        app.get("/auth/me").header("cookie", &sent).await.expect(200);
-        let logout = || app.request(Method::POST, "/auth/logout").header("cookie", &sent);
+        let jar = set.iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        app.get("/auth/me").header("cookie", &jar).await.expect(200);
+        let logout = || app.request(Method::POST, "/auth/logout").header("cookie", &jar);
         logout().await.expect_problem(403, "forbidden");
         logout().header("origin", "https://evil.example").await.expect_problem(403, "forbidden");
-        app.get("/auth/me").header("cookie", &sent).await.expect(200);
+        app.get("/auth/me").header("cookie", &jar).await.expect(200);
         let answer = logout().header("origin", &origin).await.expect(200);
         let cleared = cookies(&answer);
         for ((name, _, attributes), (cleared_name, value, cleared_attributes)) in set.iter().zip(&cleared) {
@@ -212,7 +212,7 @@ on_both_engines! {
             assert_eq!(without_age(attributes), without_age(cleared_attributes));
             assert!(cleared_attributes.contains(&"Max-Age=0".to_owned()), "{cleared_attributes:?}");
         }
-        app.get("/auth/me").header("cookie", &sent).await.expect_problem(401, "token_invalid");
+        app.get("/auth/me").header("cookie", &jar).await.expect_problem(401, "token_invalid");
         logout().header("origin", &origin).await.expect(200);
     }
 }

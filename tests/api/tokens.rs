@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::app::{Engine, PASSWORD, TestApp};
-use crate::on_both_engines;
 
 const SECRET: &str = "u8Qe2vXoT4kLr7ZnBd1yWpHs6MfGaJc9-for-tests";
 

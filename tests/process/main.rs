@@ -24,6 +24,8 @@ mod smtp;
 
 mod check;
 mod commands;
+mod crash;
+mod databases;
 mod drain;
 mod fleet;
 mod redis_lost;

@@ -281,11 +281,15 @@ pub fn unlimited(directory: &std::path::Path) -> Stile {
 }
 
 /// A stile in `test` that counts in this Redis, and has no limit but those that are set.
+///
+/// It waits two seconds for Redis: on a machine that is busy with other tests the default of 50 ms is not always
+/// enough for an answer, and a request that was not answered is decided in memory, where the count is not exact.
 pub fn limited_by(redis_url: &str, directory: &std::path::Path) -> Stile {
     let stile = Stile::in_directory(directory)
         .set("ENVIRONMENT", "test")
         .set("PUBLIC_URL", PUBLIC_URL)
         .set("RATE_LIMIT_BURST", "1000000")
+        .set("REDIS_COMMAND_TIMEOUT_MS", "2000")
         .set("REDIS_URL", redis_url);
     stile::rate_limit::Rule::ALL
         .into_iter()

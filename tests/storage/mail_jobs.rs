@@ -110,6 +110,22 @@ on_both_engines! {
 }
 
 on_both_engines! {
+    async fn a_worker_keeps_a_mail_by_saying_so_and_only_while_it_is_his(db) {
+        let mut on = db.write().await.unwrap();
+        for _ in 0..2 {
+            s::queue_mail(&mut on, &new_job(MailKind::PasswordReset, "ada@example.com")).await.unwrap();
+        }
+        let first = s::claim_mail(&mut on, at(0), at(20)).await.unwrap().unwrap();
+        s::renew_mail(&mut on, &first, at(40)).await.unwrap();
+        assert!(s::claim_mail(&mut on, at(39), at(60)).await.unwrap().is_none(), "nor the next to its recipient");
+        let again = s::claim_mail(&mut on, at(40), at(60)).await.unwrap().unwrap();
+        assert_eq!((again.id, again.attempts), (first.id, 2));
+        s::renew_mail(&mut on, &first, at(1000)).await.unwrap();
+        assert_eq!(s::claim_mail(&mut on, at(60), at(80)).await.unwrap().unwrap().attempts, 3);
+    }
+}
+
+on_both_engines! {
     /// RST-13: the queue is bounded.
     async fn a_full_queue_takes_no_more_but_notices(db) {
         let mut on = db.write().await.unwrap();

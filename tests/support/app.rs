@@ -150,7 +150,9 @@ async fn launch(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = Config::from_source(&source).unwrap_or_else(|errors| panic!("{errors}"));
-    let config = config.with_bound_port(address.port());
+    let mut config = config.with_bound_port(address.port());
+    // Tests run side by side on a busy machine; what is too slow for users is not too slow for them.
+    config.credentials.pool.patience = Duration::from_secs(30);
     let app = App::build(config, clock.clone()).await.unwrap();
     let handles = Handles {
         accounts: app.accounts.clone(),

@@ -13,13 +13,18 @@ use std::time::{Duration, Instant};
 
 const INSTALL: &str = "the tests need PostgreSQL: apt-get install postgresql";
 
-/// Starts the server, and ends it and removes its folder when standard input ends: the pipe's other end is
-/// held by the test process alone, so even SIGKILL to that one closes it. A frozen server is thawed to hear it.
+/// Starts the server, and again at each line of standard input. Ends it and removes its folder when standard
+/// input ends: the pipe's other end is held by the test process alone, so even SIGKILL to that one closes it.
+/// A frozen server is thawed to hear it.
 const SUPERVISE: &str = r#"
 trap '' HUP # which the kernel sends when the tests are killed while the server is frozen
 "$@" >"$LOG" 2>&1 &
 server=$!
-cat >/dev/null
+while read -r again; do
+  wait "$server" 2>/dev/null
+  "$@" >>"$LOG" 2>&1 &
+  server=$!
+done
 kill -QUIT "$server" 2>/dev/null
 kill -CONT "$server" 2>/dev/null
 wait "$server" 2>/dev/null
@@ -154,17 +159,64 @@ impl Server {
         self.signal("-CONT");
     }
 
-    /// Sends a signal to the postmaster and its children.
-    fn signal(&self, signal: &str) {
+    /// Ends the server: `INT` is its fast shutdown, `QUIT` its immediate one, `KILL` takes all of its processes.
+    /// Returns when nothing of it is left.
+    pub fn stop(&self, signal: &str) {
+        let mut pids = vec![self.postmaster()];
+        pids.extend(self.backends());
+        let told = if signal == "KILL" { &pids[..] } else { &pids[..1] };
+        for pid in told {
+            // A backend may have ended by itself.
+            let _ = Command::new("kill")
+                .args([&format!("-{signal}"), pid])
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+        }
+        let started = Instant::now();
+        while pids.iter().any(|pid| is_running(pid)) {
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "PostgreSQL does not end"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts a stopped server again, on its data and its port; does not wait until it answers.
+    pub fn start_again(&self) {
+        let mut stdin = self.supervisor.stdin.as_ref().unwrap();
+        stdin.write_all(b"again\n").unwrap();
+    }
+
+    /// Waits until the server answers.
+    pub fn wait(&self) {
+        self.wait_until_ready(&bin_dir(), &self.dir);
+    }
+
+    /// Process ids of the server and its backends.
+    pub fn pids(&self) -> Vec<String> {
+        [self.backends(), vec![self.postmaster()]].concat()
+    }
+
+    fn postmaster(&self) -> String {
         let pid_file = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
-        let postmaster = pid_file.lines().next().unwrap().to_owned();
+        pid_file.lines().next().unwrap().to_owned()
+    }
+
+    fn backends(&self) -> Vec<String> {
         let children = Command::new("ps")
-            .args(["-o", "pid=", "--ppid", &postmaster])
+            .args(["-o", "pid=", "--ppid", &self.postmaster()])
             .output()
             .unwrap()
             .stdout;
         let children = String::from_utf8(children).unwrap();
-        let pids = children.split_whitespace().chain([postmaster.as_str()]);
+        children.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Sends a signal to the postmaster and its children.
+    fn signal(&self, signal: &str) {
+        let pids = self.pids();
         assert!(
             Command::new("kill")
                 .arg(signal)
@@ -215,6 +267,16 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Neither gone nor a zombie that its parent has yet to notice.
+fn is_running(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next());
+    !matches!(state, None | Some("Z"))
 }
 
 /// `pg_config --bindir`, the newest of Debian's folders, or PATH.

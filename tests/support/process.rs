@@ -30,6 +30,7 @@ pub struct Stile {
     directory: PathBuf,
     variables: BTreeMap<String, String>,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
 }
 
 /// What a command that has ended leaves.
@@ -47,7 +48,13 @@ impl Stile {
             directory: directory.to_path_buf(),
             variables: BTreeMap::new(),
             arguments: Vec::new(),
+            wrapper: Vec::new(),
         }
+    }
+
+    /// It may hold this many file descriptors and no more, as under `ulimit -n`.
+    pub fn descriptors(self, most: u32) -> Self {
+        self.through(&["/usr/bin/prlimit", &format!("--nofile={most}:{most}"), "--"])
     }
 
     /// One more variable.
@@ -66,6 +73,12 @@ impl Stile {
     /// The command and its arguments.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self
+    }
+
+    /// By way of these words: a command that ends in `exec` of what follows, so that the process id is its own.
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -99,8 +112,15 @@ impl Stile {
 
     /// Starts it and waits for nothing.
     pub fn spawn(self) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stile"))
-            .args(&self.arguments)
+        let stile = env!("CARGO_BIN_EXE_stile").to_owned();
+        let words: Vec<&String> = self
+            .wrapper
+            .iter()
+            .chain([&stile])
+            .chain(&self.arguments)
+            .collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .env_clear()
             .envs(&self.variables)
             .current_dir(&self.directory)

@@ -120,7 +120,10 @@ fn a_token_ends_with_its_lifetime_and_five_seconds_of_leeway() {
     let token = tokens.issue(&claims(), NOW);
     let after = |seconds| NOW.plus(Duration::from_secs(seconds));
     assert!(tokens.verify(&token, after(904)).is_ok());
-    assert_eq!(tokens.verify(&token, after(905)), Err(AccessTokenError::Expired));
+    assert!(matches!(
+        tokens.verify(&token, after(905)),
+        Err(AccessTokenError::Expired(_))
+    ));
     assert!(tokens.verify(&token, NOW.minus(Duration::from_secs(5))).is_ok());
     assert_eq!(
         tokens.verify(&token, NOW.minus(Duration::from_secs(6))),

@@ -49,6 +49,9 @@ const IN_QUERY: [&str; 8] = [
 pub fn router() -> Router<Arc<Http>> {
     Router::new()
         .route("/api/v1/api-gateway/verify", any(verify))
+        // Envoy puts the client's path behind the one that it is told to ask at.
+        .route("/api/v1/api-gateway/verify/", any(verify))
+        .route("/api/v1/api-gateway/verify/{*path}", any(verify))
         .route("/api/v1/api-gateway/session", any(session))
 }
 

@@ -1,0 +1,317 @@
+//! One connection: its requests, its time limits, its rest.
+//!
+//! hyper's own header timeout also runs while a kept-alive connection is idle, so it cannot tell the
+//! 15 seconds that headers may take from the 75 that a connection may rest. Each connection here
+//! carries one deadline that moves with what the connection is doing.
+//!
+//! hyper keeps two buffers of 8 KiB for as long as it serves a connection. Most connections rest most of the
+//! time, so a resting one is taken back from hyper, and given to a new one when its client speaks again.
+
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::http::Peer;
+
+/// Headers must have arrived this long after their first byte, or after the connection was opened.
+const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+
+/// A connection without a request is closed after this long.
+const IDLE_FOR: Duration = Duration::from_secs(75);
+
+/// A connection without a request gives its buffers back after this long.
+const REST_AFTER: Duration = Duration::from_millis(50);
+
+/// Request line and headers together are refused from here on, in bytes. hyper reads in steps, so a head
+/// of up to twice this size may still pass.
+const MOST_HEAD_BYTES: usize = 32 * 1024;
+
+/// A stream between two requests, with what has been read of the next one.
+struct Resting {
+    stream: TcpStream,
+    begun: Bytes,
+}
+
+/// Serves a connection to its end. After `stop` no request is begun on a connection that has had one.
+pub async fn serve(stream: TcpStream, address: SocketAddr, router: Router, stop: CancellationToken) {
+    // Answers are small and whole; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let opened = Instant::now();
+    // Whoever has just connected believes to be welcome, so a stop does not close on him.
+    if !speaks(&stream, HEADERS_WITHIN, &CancellationToken::new()).await {
+        return;
+    }
+    let mut resting = Resting {
+        stream,
+        begun: Bytes::new(),
+    };
+    let mut headers_until = opened + HEADERS_WITHIN;
+    while let Some(rested) = Box::pin(exchange(resting, headers_until, address, &router, &stop)).await {
+        if rested.begun.is_empty()
+            && !speaks(&rested.stream, IDLE_FOR.saturating_sub(REST_AFTER), &stop).await
+        {
+            return;
+        }
+        resting = rested;
+        headers_until = Instant::now() + HEADERS_WITHIN;
+    }
+}
+
+/// Waits for the client's next byte, which stays unread. False when none came in time, or never will.
+async fn speaks(stream: &TcpStream, patience: Duration, stop: &CancellationToken) -> bool {
+    let mut byte = [0];
+    tokio::select! {
+        biased;
+        peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(patience) => false,
+    }
+}
+
+/// Requests one after the other, until the client pauses. `None` when the connection is over.
+async fn exchange(
+    resting: Resting,
+    headers_until: Instant,
+    address: SocketAddr,
+    router: &Router,
+    stop: &CancellationToken,
+) -> Option<Resting> {
+    let activity = Arc::new(Activity::new(headers_until));
+    let service = hyper::service::service_fn({
+        let activity = Arc::clone(&activity);
+        move |request| {
+            Box::pin(answer(
+                request,
+                address,
+                router.clone(),
+                InFlight::begin(&activity),
+            ))
+        }
+    });
+    let io = TokioIo::new(Watched {
+        resting,
+        activity: Arc::clone(&activity),
+    });
+    let mut serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(MOST_HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut alarm = pin!(tokio::time::sleep_until(activity.deadline()));
+    let (mut pausing, mut stopping) = (false, false);
+    loop {
+        tokio::select! {
+            // What the client has already sent is read before the alarm or a shutdown is looked at.
+            biased;
+            // An error here is the client's: it went away, or what it sent was no HTTP.
+            ended = poll_fn(|task| serving.poll_without_shutdown(task)) => {
+                if !pausing || ended.is_err() {
+                    return None;
+                }
+                let parts = serving.into_parts();
+                let Watched { resting, .. } = parts.io.into_inner();
+                // A copy, for even an empty part would keep the whole buffer.
+                let begun = Bytes::copy_from_slice(&parts.read_buf);
+                return Some(Resting { begun, ..resting });
+            }
+            () = expired(alarm.as_mut(), &activity) => {
+                // hyper lets go of an idle connection at once. If it does not, it waits for the rest of a body
+                // that nobody wants, and what follows on that stream could be taken for a request.
+                if pausing || !activity.is_idle() {
+                    return None;
+                }
+                pausing = true;
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                Pin::new(&mut serving).graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Waits for the deadline, wherever it moves meanwhile. It moves only while the connection is served, and
+/// this is polled right after that, so an earlier deadline is seen at once.
+async fn expired(mut alarm: Pin<&mut Sleep>, activity: &Activity) {
+    poll_fn(|task| {
+        loop {
+            let deadline = activity.deadline();
+            // A later deadline is looked up when the alarm rings: no work for each request.
+            if deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
+            std::task::ready!(alarm.as_mut().poll(task));
+            let deadline = activity.deadline();
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(deadline);
+        }
+    })
+    .await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    address: SocketAddr,
+    router: Router,
+    in_flight: InFlight,
+) -> Result<Response, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Peer(address));
+    let response = router.oneshot(request).await;
+    drop(in_flight);
+    response
+}
+
+/// What a connection is doing, and until when it may.
+struct Activity {
+    begun: Instant,
+    phase: AtomicU8,
+    /// Milliseconds after `begun`.
+    deadline: AtomicU64,
+}
+
+const READING_HEADERS: u8 = 0;
+const ANSWERING: u8 = 1;
+const SENDING: u8 = 2;
+const IDLE: u8 = 3;
+
+impl Activity {
+    fn new(headers_until: Instant) -> Self {
+        let begun = Instant::now();
+        Self {
+            begun,
+            phase: AtomicU8::new(READING_HEADERS),
+            deadline: AtomicU64::new(millis(headers_until.duration_since(begun))),
+        }
+    }
+
+    fn enter(&self, phase: u8, allowed: Duration) {
+        self.deadline
+            .store(millis(self.begun.elapsed() + allowed), Ordering::Relaxed);
+        self.phase.store(phase, Ordering::Release);
+    }
+
+    /// While a request is answered the handler's own limits hold, so the alarm only looks again later.
+    fn deadline(&self) -> Instant {
+        if self.phase.load(Ordering::Acquire) == ANSWERING {
+            return Instant::now() + REST_AFTER;
+        }
+        self.begun + Duration::from_millis(self.deadline.load(Ordering::Relaxed))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == IDLE
+    }
+
+    fn bytes_arrived(&self) {
+        if self.is_idle() {
+            self.enter(READING_HEADERS, HEADERS_WITHIN);
+        }
+    }
+
+    fn all_sent(&self) {
+        if self.phase.load(Ordering::Acquire) == SENDING {
+            self.enter(IDLE, REST_AFTER);
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A request being answered; dropped when its answer is ready to be sent, or when its client went away.
+struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.phase.store(ANSWERING, Ordering::Release);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        // Who does not read his answer has as long as who does not ask.
+        self.0.enter(SENDING, IDLE_FOR);
+    }
+}
+
+/// A stream that tells when bytes arrive and when all are sent.
+struct Watched {
+    resting: Resting,
+    activity: Arc<Activity>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let begun = &mut self.resting.begun;
+        if !begun.is_empty() {
+            let part = begun.len().min(buffer.remaining());
+            buffer.put_slice(&begun.split_to(part));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.resting.stream).poll_read(task, buffer);
+        if buffer.filled().len() > before {
+            self.activity.bytes_arrived();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.resting.stream).poll_write(task, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.resting.stream).poll_write_vectored(task, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.resting.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.resting.stream).poll_flush(task);
+        if flushed.is_ready() {
+            self.activity.all_sent();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.resting.stream).poll_shutdown(task)
+    }
+}
