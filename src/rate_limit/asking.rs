@@ -80,6 +80,10 @@ impl Remote {
         if !afresh && (known.admitted || self.memory.is_known_over(now, asks)) {
             return known;
         }
+        // Windows of a client lie apart in a cluster; memory's word has to do there.
+        if link.groups(asks).len() > 1 {
+            return known;
+        }
         let Ok(reply) = self.bounded(&link, link.peek(asks)).await else {
             return known;
         };
