@@ -2,15 +2,14 @@
 //!
 //! - a limited `GET /api/v1/health`, limits in memory and through Redis, beside a bare axum "hello";
 //! - login beside raw argon2id of the same parameters on all cores;
-//! Parts of it: `cargo bench --bench service -- health`, `login`, `memory`.
-//!
 //! - memory when idle and under 400 logins at once; the time to the first healthy answer.
+//!
+//! Parts of it: `cargo bench --bench service -- health`, `login`, `memory`.
 //!
 //! Servers are processes of their own, rounds are interleaved, medians are compared: only ratios mean
 //! anything on a machine that does other work.
 
 #[path = "../tests/support/redis.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
 mod redis;
 
 use std::error::Error;

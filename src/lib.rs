@@ -18,6 +18,15 @@
 //! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the
 //! environment and fills them, so no room below it knows a variable's name.
 
+#![warn(clippy::pedantic)]
+#![allow(
+    clippy::module_name_repetitions,
+    reason = "a module and its main type often share a word: `limit::Limit` reads well"
+)]
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "how a function fails stands at its error type; a second list beside it drifts"
+)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

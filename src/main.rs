@@ -1,5 +1,6 @@
 //! The binary: see [`stile::cli`].
 
+#![warn(clippy::pedantic)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

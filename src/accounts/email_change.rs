@@ -21,7 +21,9 @@ impl Accounts {
             return Err(invalid(FieldError::new("/new_email", "unchanged", message)));
         }
         let account = self
-            .reauthenticate(identity, password, "/password", caller)
+            // The contract (3.4) names this pointer for every endpoint but the one that deletes the account,
+            // though the field here is called `password`.
+            .reauthenticate(identity, password, "/current_password", caller)
             .await?;
         // The link is void once the password is another: who wins an account back by a reset is safe from a
         // change that the thief has asked for.

@@ -88,7 +88,7 @@ on_both_engines! {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(ask("wrong-password", NEW).await, ("/password".to_owned(), "wrong_password"));
+        assert_eq!(ask("wrong-password", NEW).await, ("/current_password".to_owned(), "wrong_password"));
         assert_eq!(ask(PASSWORD, "no address").await, ("/new_email".to_owned(), "invalid_email"));
         assert_eq!(ask(PASSWORD, " ADA@example.com").await, ("/new_email".to_owned(), "unchanged"));
         assert!(world.mails(NEW).await.is_empty());

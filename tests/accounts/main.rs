@@ -9,7 +9,6 @@ mod login;
 mod password_change;
 mod password_reset;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 mod refresh;
 mod register;

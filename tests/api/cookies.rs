@@ -458,7 +458,7 @@ async fn hostile_cookie_headers_are_no_5xx_and_no_key() {
     let hostile = [
         format!("stile_access={value}"),
         format!("__host-stile_access={value}"),
-        format!("{ACCESS}"),
+        ACCESS.to_owned(),
         format!("{ACCESS}="),
         format!("{ACCESS}==="),
         format!("{ACCESS}=%00%ff"),

@@ -411,7 +411,7 @@ on_both_engines! {
         let ours = app.signed_up(ADA).await;
         let ask = |body: Value| app.post("/auth/change-email", body).bearer(&ours["access_token"]).send();
         let wrong = ask(json!({"password": "wrong-password-1", "new_email": NEW})).await;
-        assert_eq!(refusals(&wrong.expect_problem(422, "validation_failed")), [("/password", "wrong_password")]);
+        assert_eq!(refusals(&wrong.expect_problem(422, "validation_failed")), [("/current_password", "wrong_password")]);
         let malformed = ask(json!({"password": PASSWORD, "new_email": "a@b@c.com"})).await;
         assert_eq!(refusals(&malformed.expect_problem(422, "validation_failed")), [("/new_email", "invalid_email")]);
         ask(json!({"password": PASSWORD})).await.expect_problem(422, "validation_failed");

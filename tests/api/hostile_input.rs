@@ -1,14 +1,12 @@
-//! What only an attacker sends: text that no person types (REG-11), SQL where names belong (HTTP-12), bytes that
-//! are hardly HTTP (HTTP-02). Nothing is a 5xx, nothing means anything else on the other engine, nothing is lost.
+//! What only an attacker sends: text that no person types (REG-11), SQL where names belong (HTTP-12), requests
+//! that are never waited for. Nothing is a 5xx, nothing means anything else on the other engine, nothing is lost.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Builder, Engine, PASSWORD, TestApp};
+use crate::app::{Answer, Builder, Engine, PASSWORD, TestApp, long};
 
 /// Every string field of every endpoint: method, path, body with `#` where the string goes, whether a token is
 /// shown, and whether an admitted string costs a hash.
@@ -387,14 +385,13 @@ on_both_engines! {
         let hashed = FIELDS.iter().filter(|field| field.4).count();
         for (number, string) in strings.iter().enumerate() {
             let literal = serde_json::to_vec(string).unwrap();
-            for field in 0..FIELDS.len() {
+            for (field, &(_, path, body, _, costs_hash)) in FIELDS.iter().enumerate() {
                 // A hash a string and field is for the long run; here the fields take turns.
-                if FIELDS[field].4 && !long() && number % hashed != field % hashed {
+                if costs_hash && !long() && number % hashed != field % hashed {
                     continue;
                 }
                 let answer = send(&app, field, &literal, number, token).await;
-                assert!(answer.status < 500, "{:?} {string}: {}", FIELDS[field], answer.text);
-                let (_, path, body, ..) = FIELDS[field];
+                assert!(answer.status < 500, "{path} {body} {string}: {}", answer.text);
                 if path.ends_with("/login") || path.ends_with("/refresh") {
                     assert!(answer.status >= 400, "{path} {string}");
                 }
@@ -402,7 +399,7 @@ on_both_engines! {
                     assert_eq!(answer.body["full_name"].as_str(), Some(string.trim()));
                 }
             }
-            let encoded: String = string.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded = percent_encoded(string);
             app.delete(&format!("/auth/sessions/{encoded}")).bearer(token).await.expect_problem(404, "not_found");
             app.get(&format!("/auth/sessions?id={encoded}&cursor={encoded}")).bearer(token).await.expect(200);
             let text: String = string.chars().filter(char::is_ascii).collect();
@@ -430,250 +427,9 @@ on_both_engines! {
     }
 }
 
-/// Whether the full counts are run: `scripts/test --long`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the tests' environment, not the program's"
-)]
-fn long() -> bool {
-    std::env::var("STILE_TEST_LONG").is_ok()
-}
-
-/// Sends bytes and reads until the other end closes or falls silent.
-fn talk(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    // The server may answer and close before all of it is written.
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = stream.read(&mut buffer) {
-        answer.extend_from_slice(&buffer[..read]);
-        // What else may come comes at once.
-        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    }
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn statuses(answer: &str) -> Vec<u16> {
-    answer
-        .match_indices("HTTP/1.")
-        .filter_map(|(at, _)| answer.get(at + 9..at + 12)?.parse().ok())
-        .collect()
-}
-
-/// HTTP-02, HTTP-07: what is hardly HTTP is refused or understood as RFC 9112 says, and never a 5xx.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_that_are_hardly_http_are_no_5xx() {
-    let app = quiet(Engine::Sqlite).start().await;
-    let post = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
-    let requests: Vec<(Vec<u8>, &[u16])> = vec![
-        (
-            b"CONNECT evil.example:443 HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[404, 405, 400],
-        ),
-        (
-            b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[200, 204, 404, 405],
-        ),
-        (
-            b"GET http://evil.example/livez HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[200],
-        ),
-        (
-            b"GET http://evil.example HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[404],
-        ),
-        (b"GET /livez HTTP/1.0\r\n\r\n".to_vec(), &[200]),
-        (b"GET /livez HTTP/1.1\r\n\r\n".to_vec(), &[200, 400]),
-        (
-            b"GET /livez?token=%00%ff;a=b&&== HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[200],
-        ),
-        (
-            b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[404],
-        ),
-        (
-            b"GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[404, 400],
-        ),
-        (
-            b"DELETE /api/v1/auth/sessions/%ff%fe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[401],
-        ),
-        (b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), &[404, 400]),
-        (
-            b"GET /livez HTTP/1.1\r\nhost: x\r\nx-a: b\r\n folded: c\r\n\r\n".to_vec(),
-            &[400],
-        ),
-        (
-            b"GET /livez HTTP/1.1\r\nhost: x\r\nx-a : b\r\n\r\n".to_vec(),
-            &[400],
-        ),
-        (
-            b"GET /livez HTTP/1.1\r\nhost: x\r\nx-a: \x00\r\n\r\n".to_vec(),
-            &[400],
-        ),
-        (
-            b"GET /livez HTTP/1.1\r\nhost: x\r\nx-request-id: a\x1b[2Jb\r\n\r\n".to_vec(),
-            &[400],
-        ),
-        (b"GET /livez HTTP/9.9\r\nhost: x\r\n\r\n".to_vec(), &[400, 505]),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), &[0, 400, 505]),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), &[400]),
-        (
-            b"\r\n\r\nGET /livez HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[200, 400],
-        ),
-        (format!("{post}content-length: -1\r\n\r\n").into_bytes(), &[400]),
-        (
-            format!("{post}content-length: +2\r\n\r\n{{}}").into_bytes(),
-            &[400],
-        ),
-        (
-            format!("{post}content-length: 0x2\r\n\r\n{{}}").into_bytes(),
-            &[400],
-        ),
-        (
-            format!("{post}content-length: 99999999999999999999\r\n\r\n").into_bytes(),
-            &[400],
-        ),
-        (
-            format!("{post}content-length: 18446744073709551615\r\n\r\n").into_bytes(),
-            &[400, 413, 431],
-        ),
-        (
-            format!("{post}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}").into_bytes(),
-            &[400],
-        ),
-        (
-            format!("{post}transfer-encoding: identity\r\n\r\n").into_bytes(),
-            &[400],
-        ),
-        (
-            format!("{post}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n").into_bytes(),
-            &[400],
-        ),
-        (
-            format!("{post}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n").into_bytes(),
-            &[400, 413],
-        ),
-        (
-            format!("{post}transfer-encoding: chunked\r\n\r\n-1\r\n").into_bytes(),
-            &[400],
-        ),
-        (
-            format!(
-                "{post}transfer-encoding: chunked\r\n\r\n2;{}\r\n",
-                "x".repeat(60_000)
-            )
-            .into_bytes(),
-            &[400, 413],
-        ),
-        (
-            format!(
-                "{post}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n{}",
-                "a: b\r\n".repeat(9000)
-            )
-            .into_bytes(),
-            &[400, 413, 422],
-        ),
-        (
-            format!("{post}content-encoding: gzip\r\ncontent-length: 20\r\n\r\n\x1f\x08\x00").into_bytes(),
-            &[415],
-        ),
-        (
-            format!("{post}expect: 200-maybe\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes(),
-            &[422, 417, 400],
-        ),
-    ];
-    for (bytes, expected) in requests {
-        let address = app.address;
-        let sent = String::from_utf8_lossy(&bytes).into_owned();
-        let answer = tokio::task::spawn_blocking(move || talk(address, &bytes))
-            .await
-            .unwrap();
-        let shown = sent.get(..120).unwrap_or(&sent);
-        let statuses = statuses(&answer);
-        // 0: the connection is closed without a word.
-        let status = statuses.first().copied().unwrap_or(0);
-        assert!(
-            statuses.len() <= 1 && expected.contains(&status),
-            "{shown:?}: {answer}"
-        );
-        assert!(!answer.contains("passwd") && !answer.contains("src/"), "{answer}");
-    }
-    app.get("//livez").await.expect(200);
-}
-
-/// HTTP-02: whatever a proxy in front may have understood, there is one request, and nothing behind it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_can_be_smuggled_in_another() {
-    let app = quiet(Engine::Sqlite).start().await;
-    let smuggled = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
-    let post = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
-    let attempts = [
-        // Both lengths: the connection ends with the answer (RFC 9112, 6.1).
-        format!("{post}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
-        format!("{post}transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n{smuggled}"),
-        format!("{post}transfer-encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
-        format!("{post}transfer-encoding:\x0bchunked\r\n\r\n0\r\n\r\n{smuggled}"),
-        // A body that is refused unread is not read as a request.
-        format!("{post}content-length: 20000\r\n\r\n{smuggled}"),
-        format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n{smuggled}"),
-    ];
-    for attempt in attempts {
-        let address = app.address;
-        let bytes = attempt.clone().into_bytes();
-        let answer = tokio::task::spawn_blocking(move || talk(address, &bytes))
-            .await
-            .unwrap();
-        assert_eq!(statuses(&answer).len(), 1, "{attempt:?}: {answer}");
-    }
-    // A body that the handler does not want is skipped, whatever it says.
-    let unread = format!(
-        "GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{smuggled}",
-        smuggled.len()
-    );
-    let address = app.address;
-    let answer = tokio::task::spawn_blocking(move || talk(address, unread.as_bytes()))
-        .await
-        .unwrap();
-    assert_eq!(statuses(&answer), [200], "{answer}");
-}
-
-/// A connection that rests is given back by hyper (`http/connection.rs`): nothing of the next request is lost by that,
-/// and a body that nobody wanted never becomes one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_changes_nothing_about_what_is_a_request() {
-    let app = quiet(Engine::Sqlite).start().await;
-    let good = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
-    let (first_half, second_half) = good.split_at(20);
-    let unwanted = "GET /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n";
-    let cases = [
-        ([good.to_owned(), good.to_owned()], 2),
-        ([format!("{good}{first_half}"), second_half.to_owned()], 2),
-        ([first_half.to_owned(), format!("{second_half}{good}{good}")], 3),
-        ([format!("{good}\r\n"), good.to_owned()], 2),
-        ([unwanted.to_owned(), good.to_owned()], 1),
-        ([format!("{unwanted}{}", "x".repeat(50)), good.to_owned()], 1),
-    ];
-    for (parts, answers) in cases {
-        let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
-        for part in &parts {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, part.as_bytes()).await;
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        let mut read = Vec::new();
-        let _ = tokio::time::timeout(
-            Duration::from_millis(500),
-            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut read),
-        )
-        .await;
-        let read = String::from_utf8_lossy(&read);
-        assert_eq!(statuses(&read), vec![200; answers], "{parts:?}: {read}");
-    }
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"))
 }
 
 on_both_engines! {
@@ -704,11 +460,15 @@ on_both_engines! {
             drop(stream);
         }
         // All that was begun is over, and every connection of the pool still works, many times over.
-        let answers = futures_util::future::join_all((0..40).map(|n| {
-            app.post("/auth/register", json!({"email": format!("after{n}@example.com"), "password": PASSWORD})).send()
-        }));
-        for answer in answers.await {
-            answer.expect(201);
+        // As many at once as the pool has connections, so that each of them is asked.
+        for round in 0..8 {
+            let registrations = (0..5).map(|n| {
+                let email = format!("after{round}-{n}@example.com");
+                app.post("/auth/register", json!({"email": email, "password": PASSWORD})).send()
+            });
+            for answer in futures_util::future::join_all(registrations).await {
+                answer.expect(201);
+            }
         }
         app.get("/auth/me").bearer(&json!(token)).await.expect(200);
         // Who was registered at all can log in.

@@ -247,7 +247,7 @@ on_both_engines! {
         assert_eq!(refusals(&changed), [("/current_password", "wrong_password")]);
         let moving = json!({"password": "wrong-password-1", "new_email": "new@example.com"});
         let moved = app.post("/auth/change-email", moving).bearer(bearer).await;
-        assert_eq!(refusals(&moved.expect_problem(422, "validation_failed")), [("/password", "wrong_password")]);
+        assert_eq!(refusals(&moved.expect_problem(422, "validation_failed")), [("/current_password", "wrong_password")]);
         let deleting = json!({"password": "wrong-password-1"});
         let deleted = app.delete("/auth/me").json(&deleting).bearer(bearer).await;
         assert_eq!(refusals(&deleted.expect_problem(422, "validation_failed")), [("/password", "wrong_password")]);

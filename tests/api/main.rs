@@ -4,7 +4,6 @@
 #[macro_use]
 mod app;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 #[path = "../support/redis.rs"]
 mod redis_server;
@@ -14,6 +13,7 @@ mod smtp;
 mod sql;
 
 mod api_tokens;
+mod broken_http;
 mod cookies;
 mod door;
 mod email;

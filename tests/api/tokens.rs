@@ -10,7 +10,6 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Executor as _};
 
 use crate::app::{Engine, PASSWORD, TestApp};
 
@@ -219,7 +218,7 @@ async fn a_header_that_points_elsewhere_is_refused() {
     let (header, claims) = (part(&token, 0), part(&token, 1).to_string());
     let forger = Forger::with_key_of(&app);
     let jwk = app.get("//.well-known/jwks.json").await.expect(200).body["keys"][0].clone();
-    let changes = [
+    let cases = [
         ("jku", Some(json!("https://evil.example/jwks.json"))),
         ("x5u", Some(json!("https://evil.example/x5u"))),
         ("jwk", Some(jwk)),
@@ -236,7 +235,7 @@ async fn a_header_that_points_elsewhere_is_refused() {
         ("kid", Some(json!(["a"]))),
         ("kid", None),
     ];
-    for (name, value) in changes {
+    for (name, value) in cases {
         let changed = with(&header, name, value);
         refused(&app, &forger.sign(&changed, &claims), &changed).await;
     }
@@ -251,7 +250,7 @@ async fn claims_of_a_wrong_kind_or_value_open_nothing_even_rightly_signed() {
     let forger = Forger::with_key_of(&app);
     let exp = claims["exp"].as_i64().unwrap();
     let iat = claims["iat"].as_i64().unwrap();
-    let changes = [
+    let cases = [
         ("exp", Some(json!(exp.to_string()))),
         ("exp", Some(json!(f64::from(u32::try_from(exp).unwrap()) + 0.5))),
         ("exp", Some(json!(-1))),
@@ -297,7 +296,7 @@ async fn claims_of_a_wrong_kind_or_value_open_nothing_even_rightly_signed() {
         ("email_verified", Some(json!("true"))),
         ("email_verified", None),
     ];
-    for (name, value) in changes {
+    for (name, value) in cases {
         let changed = with(&claims, name, value);
         let answer = app
             .get("/auth/me")
@@ -360,28 +359,12 @@ on_both_engines! {
             .await
             .expect(204);
         refused(&app, &token, "of a deleted user").await;
-        deactivate(&app, other["user"]["id"].as_str().unwrap()).await;
+        app.deactivate("bob@example.com").await;
         refused(&app, other["access_token"].as_str().unwrap(), "of an inactive user").await;
         app.post("/auth/refresh", json!({"refresh_token": other["refresh_token"]}))
             .await
             .expect_problem(401, "invalid_refresh_token");
     }
-}
-
-/// As an administrator's command does it.
-async fn deactivate(app: &TestApp, user_id: &str) {
-    let sql = sqlx::AssertSqlSafe(format!(
-        "UPDATE users SET is_active = FALSE WHERE id = '{user_id}'"
-    ));
-    let url = app.database_url();
-    let changed = if url.starts_with("sqlite") {
-        let mut on = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        on.execute(sql).await.unwrap().rows_affected()
-    } else {
-        let mut on = sqlx::PgConnection::connect(&url).await.unwrap();
-        on.execute(sql).await.unwrap().rows_affected()
-    };
-    assert_eq!(changed, 1);
 }
 
 /// Contract 3.3: others verify with what is published, and with nothing of ours.
@@ -427,7 +410,7 @@ async fn the_published_keys_verify_what_is_issued() {
         admitted(app, &token).await;
     }
     // One app's token is nothing to another.
-    let (token, _) = (ed25519.logged_in("ada@example.com", PASSWORD).await, ());
+    let token = ed25519.logged_in("ada@example.com", PASSWORD).await;
     refused(&p256, token["access_token"].as_str().unwrap(), "of another key").await;
 }
 

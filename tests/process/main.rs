@@ -8,11 +8,6 @@
     reason = "this is a test: the lints' own exception covers test functions, not what they call"
 )]
 
-#[allow(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "shared with tests that use more of it"
-)]
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/process.rs"]

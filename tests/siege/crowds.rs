@@ -24,6 +24,7 @@ async fn ask(stream: &mut TcpStream) -> String {
 /// its connections, and when the crowd leaves all is well again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_clients_than_file_descriptors_only_wait() {
+    let _quiet = crate::QUIET.read().await;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let directory = tempfile::tempdir().unwrap();
     let stile = undefended(&directory).descriptors(256).start();
@@ -52,6 +53,7 @@ async fn more_clients_than_file_descriptors_only_wait() {
 /// REL-10: a connection that rests costs a few KiB.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_cost_little_memory() {
+    let _quiet = crate::QUIET.read().await;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let directory = tempfile::tempdir().unwrap();
     let stile = undefended(&directory).start();

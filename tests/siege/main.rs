@@ -1,7 +1,6 @@
 //! The real binary under clients that mean no good: thousands that dribble, hold or flood, and its log afterwards.
 
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 #[path = "../support/process.rs"]
 mod process;
@@ -42,6 +41,9 @@ fn undefended(directory: &tempfile::TempDir) -> Stile {
         .set("RUST_LOG", "warn,stile::app=info")
 }
 
+/// Held for writing by a test that measures, for reading by the crowds that would disturb it.
+static QUIET: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 /// A figure of `/proc/PID/status` in KiB: `VmRSS`, or its peak `VmHWM`.
 fn memory(process: &Process, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
@@ -57,7 +59,7 @@ fn memory(process: &Process, figure: &str) -> u64 {
 fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .build()
         .unwrap()
 }

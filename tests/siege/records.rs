@@ -90,8 +90,67 @@ async fn each_event_is_one_record_with_all_that_is_known() {
         .set("REFRESH_REUSE_GRACE_SECONDS", "0")
         .set("RATE_LIMIT_PASSWORD_RESET", "1/hour")
         .start();
+    let expected = eventful_life(&stile, &folder.path().join("data/outbox")).await;
+    stile.signal("TERM");
+    stile.wait_for_end(PATIENCE);
+    let log: Vec<Value> = stile
+        .out
+        .all()
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let rows = audit_rows(folder.path()).await;
+    for Expected {
+        request_id,
+        event,
+        outcome,
+        of_user,
+    } in &expected
+    {
+        let lines: Vec<&Value> = log
+            .iter()
+            .filter(|line| line["request_id"] == **request_id && line["event"].is_string())
+            .collect();
+        assert_eq!(lines.len(), 1, "{event}: {lines:?}");
+        let line = lines[0];
+        assert_eq!(
+            (&line["event"], &line["outcome"]),
+            (&json!(event), &json!(outcome)),
+            "{line}"
+        );
+        // Where no user is known, or none may be looked up, the account that was named has a pseudonym.
+        assert_eq!(line["user_id"].is_string(), *of_user, "{line}");
+        assert!(
+            *of_user || line["account"].is_string() || *event == "rate_limited",
+            "{line}"
+        );
+        assert_eq!(line["client_ip"], "127.0.0.1", "{line}");
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+        if *outcome == "failure" {
+            assert!(line["reason"].is_string(), "{line}");
+        }
+        let rows: Vec<&AuditRow> = rows
+            .iter()
+            .filter(|row| row.request_id.as_deref() == Some(request_id.as_str()))
+            .collect();
+        assert_eq!(rows.len(), 1, "{event}: {rows:?}");
+        let row = rows[0];
+        assert_eq!((row.event.as_str(), row.outcome.as_str()), (*event, *outcome));
+        assert_eq!(row.user_id.as_deref(), line["user_id"].as_str(), "{event}");
+        assert_eq!(row.client_ip.as_deref(), Some("127.0.0.1"));
+    }
+    // And nothing else happened.
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in log.iter().filter(|line| line["event"].is_string()) {
+        *counts.entry(line["event"].as_str().unwrap()).or_default() += 1;
+    }
+    assert_eq!(counts.values().sum::<usize>(), expected.len(), "{counts:?}");
+}
+
+/// A person's life with the service: each request, and the event that it is to leave.
+async fn eventful_life(stile: &Process, outbox: &std::path::Path) -> Vec<Expected> {
     let mut witness = Witness {
-        stile: &stile,
+        stile,
         http: client(),
         expected: Vec::new(),
     };
@@ -167,7 +226,7 @@ async fn each_event_is_one_record_with_all_that_is_known() {
             None,
         )
         .await;
-    let token = mailed_token(&folder.path().join("data/outbox"), "reset-password").await;
+    let token = mailed_token(outbox, "reset-password").await;
     let confirm = json!({"token": token, "new_password": PASSWORD});
     witness
         .see(
@@ -177,62 +236,7 @@ async fn each_event_is_one_record_with_all_that_is_known() {
             None,
         )
         .await;
-
-    let Witness { expected, .. } = witness;
-    stile.signal("TERM");
-    stile.wait_for_end(PATIENCE);
-    let log: Vec<Value> = stile
-        .out
-        .all()
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let rows = audit_rows(folder.path()).await;
-    for Expected {
-        request_id,
-        event,
-        outcome,
-        of_user,
-    } in &expected
-    {
-        let lines: Vec<&Value> = log
-            .iter()
-            .filter(|line| line["request_id"] == **request_id && line["event"].is_string())
-            .collect();
-        assert_eq!(lines.len(), 1, "{event}: {lines:?}");
-        let line = lines[0];
-        assert_eq!(
-            (&line["event"], &line["outcome"]),
-            (&json!(event), &json!(outcome)),
-            "{line}"
-        );
-        // Where no user is known, or none may be looked up, the account that was named has a pseudonym.
-        assert_eq!(line["user_id"].is_string(), *of_user, "{line}");
-        assert!(
-            *of_user || line["account"].is_string() || *event == "rate_limited",
-            "{line}"
-        );
-        assert_eq!(line["client_ip"], "127.0.0.1", "{line}");
-        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
-        if outcome == &bad {
-            assert!(line["reason"].is_string(), "{line}");
-        }
-        let rows: Vec<&AuditRow> = rows
-            .iter()
-            .filter(|row| row.request_id.as_deref() == Some(request_id.as_str()))
-            .collect();
-        assert_eq!(rows.len(), 1, "{event}: {rows:?}");
-        let row = rows[0];
-        assert_eq!((row.event.as_str(), row.outcome.as_str()), (*event, *outcome));
-        assert_eq!(row.user_id.as_deref(), line["user_id"].as_str(), "{event}");
-        assert_eq!(row.client_ip.as_deref(), Some("127.0.0.1"));
-    }
-    // And nothing else happened.
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for line in log.iter().filter(|line| line["event"].is_string()) {
-        *counts.entry(line["event"].as_str().unwrap()).or_default() += 1;
-    }
-    assert_eq!(counts.values().sum::<usize>(), expected.len(), "{counts:?}");
+    witness.expected
 }
 
 async fn audit_rows(folder: &std::path::Path) -> Vec<AuditRow> {
@@ -258,14 +262,8 @@ async fn losing_redis_and_its_return_are_one_record_each() {
         .start();
     let http = client();
     let ask = async || {
-        assert_eq!(
-            http.get(stile.url("/api/v1/health"))
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            200
-        )
+        let answer = http.get(stile.url("/api/v1/health")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
     };
     ask().await;
     redis.kill();

@@ -126,6 +126,12 @@ async fn journey(visitor: &mut Visitor<'_>, mails: impl AsyncFn(usize) -> Vec<St
         )
         .await;
 
+    sign_in_and_change_everything(visitor, email).await;
+    forget_the_password(visitor, email, mails).await;
+    leave(visitor, email).await;
+}
+
+async fn sign_in_and_change_everything(visitor: &mut Visitor<'_>, email: &str) {
     let tokens = visitor
         .post("login", json!({"email": email, "password": FIRST}))
         .await;
@@ -159,6 +165,13 @@ async fn journey(visitor: &mut Visitor<'_>, mails: impl AsyncFn(usize) -> Vec<St
             .send(method, &format!("/api/v1/auth{path}"), body, &access)
             .await;
     }
+}
+
+async fn forget_the_password(
+    visitor: &mut Visitor<'_>,
+    email: &str,
+    mails: impl AsyncFn(usize) -> Vec<String>,
+) {
     visitor
         .post("password-reset/request", json!({"email": email}))
         .await;
@@ -186,6 +199,9 @@ async fn journey(visitor: &mut Visitor<'_>, mails: impl AsyncFn(usize) -> Vec<St
             .await;
     }
     visitor.secrets.extend(mailed);
+}
+
+async fn leave(visitor: &mut Visitor<'_>, email: &str) {
     for email in [email, "other@example.com"] {
         let tokens = visitor
             .post("login", json!({"email": email, "password": THIRD}))
@@ -373,6 +389,7 @@ fn generous(folder: &Path) -> Stile {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_development_only_the_mailed_link_is_logged() {
+    let _quiet = crate::QUIET.read().await;
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("data/outbox");
     let stile = generous(folder.path())
@@ -390,6 +407,7 @@ async fn in_development_only_the_mailed_link_is_logged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn elsewhere_no_link_is_logged() {
+    let _quiet = crate::QUIET.read().await;
     let folder = tempfile::tempdir().unwrap();
     let outbox = folder.path().join("data/outbox");
     let stile = generous(folder.path()).set("ENVIRONMENT", "test");
@@ -447,11 +465,13 @@ async fn among_servers(environment: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_staging_nothing_is_told() {
+    let _quiet = crate::QUIET.read().await;
     among_servers("staging").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn in_production_nothing_is_told() {
+    let _quiet = crate::QUIET.read().await;
     among_servers("production").await;
 }
 

@@ -100,6 +100,7 @@ async fn besiege(address: SocketAddr, kind: Kind, pace: Duration) -> Fate {
         begun = Instant::now();
     }
     let mut dribble = dribble.bytes().cycle();
+    let mut speaking = false;
     loop {
         let mut more = Vec::new();
         tokio::select! {
@@ -109,6 +110,10 @@ async fn besiege(address: SocketAddr, kind: Kind, pace: Duration) -> Fate {
                 _ => break,
             },
             () = tokio::time::sleep(pace) => if let Some(byte) = dribble.next() {
+                // The time for a head begins with its first byte.
+                if kind == Kind::NextHead && !std::mem::replace(&mut speaking, true) {
+                    begun = Instant::now();
+                }
                 let _ = stream.write_all(&[byte]).await;
             },
         }
@@ -124,6 +129,7 @@ async fn besiege(address: SocketAddr, kind: Kind, pace: Duration) -> Fate {
 /// HTTP-05, in the count that fits a change or in full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_are_closed_in_time_and_nobody_else_notices() {
+    let _quiet = crate::QUIET.read().await;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let directory = tempfile::tempdir().unwrap();
     let stile = undefended(&directory).start();
@@ -192,6 +198,7 @@ async fn good_traffic(url: String, over: Arc<AtomicBool>) -> (usize, Duration) {
 /// HTTP-02: bodies without an end are cut off, and none of them is kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_bodies_take_no_memory() {
+    let _quiet = crate::QUIET.read().await;
     let directory = tempfile::tempdir().unwrap();
     let stile = undefended(&directory).start();
     client().get(stile.url("/health")).send().await.unwrap();
@@ -241,6 +248,7 @@ async fn memory_after_warm_up(stile: &crate::process::Process) -> u64 {
 /// REL-08: a stop waits for clients that never finish no longer than it was told, and is a clean one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_sent_requests_do_not_spoil_a_shutdown() {
+    let _quiet = crate::QUIET.read().await;
     let directory = tempfile::tempdir().unwrap();
     let stile = undefended(&directory).set("SHUTDOWN_GRACE_SECONDS", "3").start();
     let mut held = Vec::new();

@@ -1,6 +1,12 @@
 //! A private PostgreSQL for one test binary: started from the installed programs on a free port, with a
 //! fresh database for each test. It ends with the test process, however that ends.
 
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "shared by test binaries that each use a part of it; it may wait, its tests are on other threads"
+)]
+
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -179,6 +185,7 @@ impl Server {
                 started.elapsed() < Duration::from_secs(30),
                 "PostgreSQL does not end"
             );
+            #[expect(clippy::disallowed_methods, reason = "a blocking stop, as the start below")]
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -9,7 +9,6 @@
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod app;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 #[path = "../support/sql.rs"]
 #[expect(dead_code, reason = "other test binaries use the rest")]
