@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
+use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -73,6 +74,8 @@ pub struct App {
     pub router: axum::Router,
     /// The use cases behind it.
     pub accounts: Accounts,
+    /// Those of API tokens.
+    pub api_tokens: ApiTokens,
     /// The limiter.
     pub limiter: Limiter,
     /// The database.
@@ -111,6 +114,13 @@ impl App {
             clock.clone(),
             config.accounts,
         );
+        let api_tokens = ApiTokens::new(
+            database.clone(),
+            limiter.clone(),
+            audit.clone(),
+            clock.clone(),
+            config.api_tokens,
+        );
         let local_stage = config
             .http
             .burst
@@ -118,6 +128,7 @@ impl App {
         let drain = Drain::default();
         let router = http::router(http::Parts {
             accounts: accounts.clone(),
+            api_tokens: api_tokens.clone(),
             limiter: limiter.clone(),
             audit: audit.clone(),
             clock,
@@ -130,6 +141,7 @@ impl App {
         Ok(Self {
             router,
             accounts,
+            api_tokens,
             limiter,
             database,
             audit,
@@ -199,6 +211,10 @@ impl Background {
         tasks.spawn({
             let stop = stop.clone();
             async move { accounts.run_housekeeping(stop).await }
+        });
+        tasks.spawn({
+            let (api_tokens, stop) = (app.api_tokens.clone(), stop.clone());
+            async move { api_tokens.run_uses(stop).await }
         });
         if let Some(stage) = app.local_stage.clone() {
             tasks.spawn(stop.clone().run_until_cancelled_owned(async move {

@@ -9,10 +9,10 @@
 //! 2  app                                         build everything once, serve, drain
 //! 3  config                                      environment and env file -> every room's `Settings`
 //! 4  http                                        the only room that knows axum
-//! 5  accounts                                    use cases: register, log in, refresh, reset, sessions
+//! 5  accounts | api_tokens                       use cases: log in, refresh, reset, sessions | issue, prove, spend
 //! 6  audit                                       one security event -> one log line and one row
 //! 7  storage | rate_limit | credentials | mail   each knows only itself
-//! 8  clock | telemetry                           the present moment; logging
+//! 8  clock | telemetry | field                   the present moment; logging; a field that breaks a rule
 //! ```
 //!
 //! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the
@@ -35,12 +35,14 @@
 )]
 
 pub mod accounts;
+pub mod api_tokens;
 pub mod app;
 pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod field;
 pub mod http;
 pub mod mail;
 pub mod rate_limit;

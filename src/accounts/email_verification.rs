@@ -1,6 +1,6 @@
 //! Proving an address by a mailed link: that of a registration, or the new one of an account.
 
-use super::{Accounts, Caller, Email, MailRequestError};
+use super::{Accounts, Caller, DAY, Email, MailRequestError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::SecretToken;
 use crate::storage::{
@@ -86,11 +86,15 @@ impl Accounts {
             transaction.rollback().await?;
             return Ok(false);
         };
+        let mut ended = Vec::new();
         if registration.is_some() {
             // Opened with the password of another registration, while none was asked for a proof.
             storage::end_sessions_of_user(&mut transaction, account.id, EndReason::Replaced, now).await?;
+            ended =
+                storage::revoke_api_tokens_of_user(&mut transaction, account.id, now, now.plus(DAY)).await?;
         }
         transaction.commit().await?;
+        self.void_api_tokens(&ended).await;
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! A person's name.
 
-use super::FieldError;
+use crate::field::{FieldError, is_no_writing};
 
 /// A name as it is stored: trimmed, not empty, bounded, without characters that are no writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +50,6 @@ impl FullName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-fn is_no_writing(character: char) -> bool {
-    let code = u32::from(character);
-    character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        // Noncharacters: U+FDD0 to U+FDEF and the last two of each plane.
-        || matches!(code, 0xfdd0..=0xfdef)
-        || code & 0xfffe == 0xfffe
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod delivery;
 mod email;
 mod email_change;
 mod email_verification;
-mod field;
 mod full_name;
 mod housekeeping;
 mod login;
@@ -33,12 +32,12 @@ use tokio::sync::Notify;
 use crate::audit::{Audit, Event, EventKind, Outcome};
 use crate::clock::Clock;
 use crate::credentials::{AccessTokens, Passwords, SecretKeys};
-use crate::rate_limit::{Client, Limiter};
-use crate::storage::Database;
+use crate::field::FieldError;
+use crate::rate_limit::{Client, Limiter, Version};
+use crate::storage::{Database, TokenVersion};
 
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
-pub use field::FieldError;
 pub use full_name::{FullName, FullNameError};
 pub use login::LoginError;
 pub use mail_queue::MailRequestError;
@@ -136,6 +135,17 @@ impl Accounts {
             settings,
             mail_queued: Notify::new(),
         }))
+    }
+}
+
+/// The longest that a day window of an API token can still be open.
+const DAY: Duration = Duration::from_hours(24);
+
+impl Accounts {
+    /// Has every process ask again about API tokens that a use case ended.
+    async fn void_api_tokens(&self, ended: &[TokenVersion]) {
+        let marks = ended.iter().map(|token| (token.id, Version(token.version)));
+        self.0.limiter.void_tokens(marks.collect()).await;
     }
 }
 

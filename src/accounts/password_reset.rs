@@ -6,11 +6,12 @@ use super::account_limit::CLIENTS_KNOWN;
 use super::email::masked;
 use super::email_verification::hash;
 use super::password_change::NewPasswordError;
-use super::{Accounts, Caller, Email, FieldError, MailRequestError};
+use super::{Accounts, Caller, DAY, Email, FieldError, MailRequestError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::Overloaded;
 use crate::storage::{
-    self, EndReason, MailKind, NewMailJob, PasswordChange, StorageError, TokenOfUser, TokenPurpose,
+    self, Account, EndReason, MailKind, NewMailJob, PasswordChange, StorageError, TokenOfUser, TokenPurpose,
+    TokenVersion,
 };
 
 /// What a good reset token tells (contract: `password-reset/verify`).
@@ -98,12 +99,16 @@ impl Accounts {
             Err(NewPasswordError::Overloaded) => return Err(ConfirmResetError::Overloaded),
         };
         let password_hash = self.0.passwords.hash(&password).await?;
-        if !self.reset_password(token, &password_hash, caller).await? {
+        let Some(ended) = self
+            .reset_password(token, &password_hash, &found.account, caller)
+            .await?
+        else {
             self.0
                 .audit
                 .record(&failure.because("invalid_token").of_user(user_id));
             return Err(ConfirmResetError::InvalidToken);
-        }
+        };
+        self.void_api_tokens(&ended).await;
         self.0.mail_queued.notify_one();
         let known_clients = self.known_clients(user_id).await.unwrap_or_default();
         self.clear_failed_logins(&found.account.email, &known_clients)
@@ -124,13 +129,15 @@ impl Accounts {
         }))
     }
 
-    /// Uses the token up and does all that a reset does, or nothing; `false` if another was faster.
+    /// Uses the token up and does all that a reset does, or nothing; `None` if another was faster. Answers the API
+    /// tokens that ended: who proves an address first may not be who made tokens under it before.
     async fn reset_password(
         &self,
         token: &str,
         password_hash: &str,
+        seen: &Account,
         caller: &Caller,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<Option<Vec<TokenVersion>>, StorageError> {
         let now = self.0.clock.now();
         let mut transaction = self.0.database.begin().await?;
         let redeemed =
@@ -148,7 +155,12 @@ impl Accounts {
         };
         let Some(account) = reset else {
             transaction.rollback().await?;
-            return Ok(false);
+            return Ok(None);
+        };
+        let ended = if seen.is_verified {
+            Vec::new()
+        } else {
+            storage::revoke_api_tokens_of_user(&mut transaction, account.id, now, now.plus(DAY)).await?
         };
         storage::end_sessions_of_user(&mut transaction, account.id, EndReason::PasswordReset, now).await?;
         let client = caller.client.to_string();
@@ -159,6 +171,6 @@ impl Accounts {
         };
         storage::queue_mail(&mut transaction, &notice).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Some(ended))
     }
 }

@@ -4,7 +4,7 @@ use super::login::too_long;
 use super::{Accounts, Caller, FieldError, Identity};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::{Overloaded, Password, Verdict};
-use crate::rate_limit::Decision;
+use crate::rate_limit::{Decision, Version};
 use crate::storage::{self, Account, StorageError};
 
 /// Why something that needs the current password was not done: `change_password`, `change_email`,
@@ -111,11 +111,14 @@ impl Accounts {
         };
         let account = self.reauthenticate(identity, current, caller).await?;
         let mut transaction = self.0.database.begin().await?;
-        if !storage::delete_user(&mut transaction, account.id, account.password_version).await? {
+        let deleted = storage::delete_user(&mut transaction, account.id, account.password_version).await?;
+        let Some(tokens) = deleted else {
             transaction.rollback().await?;
             return Err(ReauthenticateError::SessionOver);
-        }
+        };
         transaction.commit().await?;
+        let gone = tokens.into_iter().map(|id| (id, Version::GONE));
+        self.0.limiter.void_tokens(gone.collect()).await;
         let event = caller.event(EventKind::AccountDeleted, Outcome::Success);
         self.0.audit.record(&event.of_user(account.id));
         Ok(())

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::connections::Connection;
 use super::table::table;
 use crate::config::{Config, Effective, Level, Verdict};
-use crate::rate_limit::{Per, Rule};
+use crate::rate_limit::Rule;
 
 pub(super) struct Report<'a> {
     pub(super) config: &'a Config,
@@ -107,10 +107,7 @@ impl Report<'_> {
                 limit: limit.rate(),
                 strategy: limit.strategy().name(),
                 mode: limit.mode().name(),
-                per: match rule.per() {
-                    Per::Client => "client",
-                    Per::Account => "account",
-                },
+                per: rule.per().name(),
             }
         };
         Rule::ALL.into_iter().map(line).collect()

@@ -7,23 +7,9 @@ use super::Environment;
 use super::error::printable;
 use super::reader::Reader;
 use super::variable::variables;
-use crate::rate_limit::Limit;
 
 /// The variables that are set and have no effect in this version.
 pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Vec<&'static str> {
-    for (name, default) in [
-        ("API_TOKEN_RATE_LIMIT", "60/minute;1000/hour;10000/day"),
-        ("RATE_LIMIT_GATEWAY_FAILURES", "30/minute"),
-    ] {
-        reader.value(name, default.to_owned(), String::clone, |text| {
-            let limit = text.parse::<Limit>();
-            limit
-                .map(|limit| limit.to_string())
-                .map_err(|error| format!("`{}` {error}", printable(text)))
-        });
-    }
-    reader.whole("API_TOKENS_PER_USER", 50, 0..=1_000_000_u32);
-    reader.list("API_TOKEN_SCOPES", Vec::new(), |scope| Ok(printable(scope)));
     reader.flag("ENABLE_DOCS", !environment.is_production());
     reader.optional("METRICS_ADDR", SocketAddr::to_string, |text| {
         text.parse().map_err(|_| {

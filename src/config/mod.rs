@@ -5,6 +5,7 @@
 //! A new setting: its line in `variable.rs`, its section here, the env files, README.
 
 mod accounts;
+mod api_tokens;
 mod dsn;
 mod error;
 mod key_file;
@@ -100,6 +101,8 @@ pub struct Config {
     pub mail: crate::mail::Settings,
     /// Sessions, links, verification, and how long audit rows stay.
     pub accounts: crate::accounts::Settings,
+    /// API tokens.
+    pub api_tokens: crate::api_tokens::Settings,
     /// What browsers and proxies see.
     pub http: crate::http::Settings,
     /// Logs.
@@ -143,6 +146,7 @@ impl Config {
         let credentials = keys::read(&mut reader, environment, &web.public_url);
         let mail = mail::read(&mut reader, environment, tls_ca_file);
         let accounts = accounts::read(&mut reader, environment, &web.frontend_url, &mail);
+        let api_tokens = api_tokens::read(&mut reader);
         let telemetry = server::telemetry(&mut reader, environment);
         let later = later::read(&mut reader, environment);
 
@@ -172,6 +176,7 @@ impl Config {
             credentials,
             mail,
             accounts,
+            api_tokens,
             http,
             telemetry,
             effective,

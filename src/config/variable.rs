@@ -3,7 +3,7 @@
 //!
 //! A new setting is a line here, a line in its section, a line in the env files and one in README.
 
-use crate::rate_limit::{Per, Rule};
+use crate::rate_limit::Rule;
 
 /// One variable of the environment.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub enum Section {
     Keys,
     /// Passwords, sessions, links.
     Accounts,
+    /// API tokens.
+    ApiTokens,
     /// Mail.
     Mail,
     /// What browsers and links see.
@@ -106,7 +108,7 @@ impl Line {
     }
 }
 
-use Section::{Accounts, Database, Keys, Later, Limits, Logs, Mail, Redis, Server, Web};
+use Section::{Accounts, ApiTokens, Database, Keys, Later, Limits, Logs, Mail, Redis, Server, Web};
 
 /// Everything but the rules' own variables, which [`Rule`] names.
 #[rustfmt::skip] // a table: one variable, one line
@@ -149,6 +151,9 @@ const LINES: &[Line] = &[
     line(Accounts, "REQUIRE_EMAIL_VERIFICATION", "false", "true: registering never tells whether an address is taken"),
     line(Accounts, "RESET_TOKEN_EXPIRE_MINUTES", "15", "1 to 1440, from the moment the mail is handed over"),
     line(Accounts, "VERIFY_TOKEN_EXPIRE_HOURS", "24", "1 to 168, from the moment the mail is handed over"),
+    line(ApiTokens, "API_TOKEN_RATE_LIMIT", "60/minute;1000/hour;10000/day", "quota of a new API token, and the most that a user may ask for"),
+    line(ApiTokens, "API_TOKENS_PER_USER", "50", "most API tokens of one user; a revoked one counts until its day is over"),
+    line(ApiTokens, "API_TOKEN_SCOPES", "any", "scopes that a user may put on a token, with commas; read:* allows all that it covers"),
     line(Mail, "SMTP_URL", "unset", "smtps:// (TLS) or smtp:// (STARTTLS, demanded in production); unset: .eml files").url().may_be_empty(),
     line(Mail, "MAIL_FROM", "stile <no-reply@localhost>", "sender of every mail"),
     line(Mail, "MAIL_OUTBOX_DIR", "data/outbox", "folder of the .eml files while SMTP_URL is unset"),
@@ -159,10 +164,6 @@ const LINES: &[Line] = &[
     line(Logs, "LOG_FORMAT", "text in development, else json", "text or json"),
     line(Logs, "RUST_LOG", "info", "what is logged; other libraries never below info").may_be_empty(),
     line(Logs, "AUDIT_RETENTION_DAYS", "90", "older audit rows are swept"),
-    line(Later, "API_TOKEN_RATE_LIMIT", "60/minute;1000/hour;10000/day", "quota of an API token"),
-    line(Later, "API_TOKENS_PER_USER", "50", "most API tokens of one account"),
-    line(Later, "API_TOKEN_SCOPES", "any", "scopes that a user may put on a token").list(),
-    line(Later, "RATE_LIMIT_GATEWAY_FAILURES", "30/minute", "refused credentials at the gateway, per client"),
     line(Later, "ENABLE_DOCS", "true, except in production", "/docs and /openapi.json"),
     line(Later, "METRICS_ADDR", "unset", "address of the Prometheus listener").may_be_empty(),
     line(Later, "ENABLE_TEST_ENDPOINTS", "false", "endpoints for E2E suites; refused in production"),
@@ -191,14 +192,11 @@ fn of_rule(rule: Rule) -> Variable {
     } else {
         format!("{lenient} in development and test, else {strict}")
     };
-    let meaning = match rule.per() {
-        Per::Client => "limit per client",
-        Per::Account => "limit per account",
-    };
+    let meaning = format!("limit per {}", rule.per().name());
     Variable {
         name: rule.variable(),
         default,
-        meaning: meaning.to_owned(),
+        meaning,
         section: Section::Limits,
         secrecy: Secrecy::Open,
         empty: Empty::Refused,

@@ -1,6 +1,7 @@
 //! What an operator should know about a configuration that may stand: said by `stile check`, warnings also at start.
 
 use super::{Config, Environment};
+use crate::api_tokens::AllowedScopes;
 use crate::mail::TransportSettings;
 use crate::rate_limit::{Mode, Rule};
 use crate::storage::DatabaseUrl;
@@ -124,6 +125,9 @@ fn production(verdicts: &mut Verdicts, config: &Config) {
     if matches!(config.storage.url, DatabaseUrl::Sqlite(_)) {
         verdicts
             .warn("production runs on SQLite (ALLOW_SQLITE): one process, one machine, backups are yours");
+    }
+    if config.api_tokens.scopes == AllowedScopes::Any {
+        verdicts.warn("API_TOKEN_SCOPES is not set: a user may put any scope but admin on a token");
     }
     if config.telemetry.filter.is_verbose() {
         verdicts.warn("RUST_LOG is more than info: debugging output in production");

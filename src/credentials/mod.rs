@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 mod access_token;
+mod api_token;
 mod keys;
 mod password;
 mod password_policy;
@@ -16,6 +17,7 @@ pub mod stored_hash;
 mod token;
 
 pub use access_token::{AccessClaims, AccessTokenError, AccessTokens};
+pub use api_token::ApiTokenSecret;
 pub use keys::{Purpose, SecretKeys, WeakSecret};
 pub use password::{AdmitError, Password, PasswordTooLong, Passwords, Verdict};
 pub use password_policy::{PasswordPolicy, PasswordRefusal};

@@ -59,6 +59,11 @@ impl fmt::Debug for SecretToken {
 pub struct TokenHash(String);
 
 impl TokenHash {
+    /// Of a text that is a hex SHA-256.
+    pub(super) fn of_hex(text: String) -> Self {
+        Self(text)
+    }
+
     /// The stored text, 64 lower-case hex digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

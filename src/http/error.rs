@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::accounts::FieldError;
+use crate::field::FieldError;
 
 /// What went wrong, in terms of the contract.
 #[derive(Clone, Debug)]
@@ -114,6 +114,56 @@ impl ApiError {
         );
         error.challenge = Some(r#"Bearer error="invalid_token""#);
         error
+    }
+
+    /// 401: the gateway was shown nothing (RFC 6750, section 3.1: no error code then).
+    #[must_use]
+    pub fn no_api_token() -> Self {
+        let mut error = Self::not_authenticated();
+        error.problem.detail = Cow::Borrowed("This request needs an API token.");
+        error
+    }
+
+    /// 401: an API token that is unknown, revoked, or of an inactive owner.
+    #[must_use]
+    pub fn api_token_invalid() -> Self {
+        let mut error = Self::token_invalid();
+        error.problem.detail = Cow::Borrowed("The API token is not valid.");
+        error
+    }
+
+    /// 401: an API token whose time is over.
+    #[must_use]
+    pub fn api_token_expired() -> Self {
+        let mut error = Self::token_expired();
+        error.problem.detail = Cow::Borrowed("The API token has expired.");
+        error
+    }
+
+    /// 403: a good API token without a scope that this needs.
+    #[must_use]
+    pub fn insufficient_scope() -> Self {
+        let detail = "The API token lacks a scope that this request needs.";
+        let mut error = Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail);
+        error.challenge = Some(r#"Bearer error="insufficient_scope""#);
+        error
+    }
+
+    /// 409: nothing about a revoked token can be changed.
+    #[must_use]
+    pub fn token_revoked() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "token_revoked",
+            "This token has been revoked.",
+        )
+    }
+
+    /// 409: the user has as many tokens as he may.
+    #[must_use]
+    pub fn token_limit_reached() -> Self {
+        let detail = "You have as many tokens as you may. A revoked one counts until its day is over.";
+        Self::new(StatusCode::CONFLICT, "token_limit_reached", detail)
     }
 
     /// 401: a refresh token that opens nothing.

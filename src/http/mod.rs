@@ -27,6 +27,7 @@ use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::accounts::Accounts;
+use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::rate_limit::Limiter;
@@ -87,6 +88,7 @@ fn origin_of(url: &str) -> &str {
 /// What handlers and stages work with.
 pub struct Http {
     accounts: Accounts,
+    api_tokens: ApiTokens,
     limiter: Limiter,
     audit: Audit,
     clock: Clock,
@@ -102,6 +104,8 @@ pub struct Http {
 pub struct Parts {
     /// The use cases.
     pub accounts: Accounts,
+    /// Those of API tokens.
+    pub api_tokens: ApiTokens,
     /// For the limits a client meets at the door.
     pub limiter: Limiter,
     /// For refusals at the door.
@@ -127,6 +131,7 @@ pub fn router(parts: Parts) -> Router {
     let cors = cors(&parts.settings);
     let http = Arc::new(Http {
         accounts: parts.accounts,
+        api_tokens: parts.api_tokens,
         limiter: parts.limiter,
         audit: parts.audit,
         clock: parts.clock,
@@ -139,14 +144,17 @@ pub fn router(parts: Parts) -> Router {
     });
     let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
     let stages = ServiceBuilder::new()
-        .layer(Around(Envelope(Arc::clone(&http)))) // ids, problems, headers of every answer; CORS
+        .layer(Around(Envelope::around(&http))) // ids, problems, headers of every answer; CORS
         .option_layer(parts.local_stage) // floods
         .layer(Around(Limits(Arc::clone(&http)))) // the client's limits
         .option_layer(origin); // who may send cookies
+    // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.
+    let gateway = routes::api_gateway::router().layer(Around(Envelope::without_cors(&http)));
     routes
         .router
         .fallback(envelope::fallback)
         .layer(stages)
+        .merge(gateway)
         .with_state(http)
 }
 

@@ -4,6 +4,7 @@ use crate::accounts::{
     AuthenticateError, ConfirmResetError, EndSessionError, LoginError, LogoutError, MailRequestError,
     ReauthenticateError, RefreshError, RegisterError, UpdateProfileError, VerifyEmailError,
 };
+use crate::api_tokens::IssueError;
 use crate::http::error::ApiError;
 use crate::rate_limit::Decision;
 use crate::storage::StorageError;
@@ -130,6 +131,19 @@ impl From<ConfirmResetError> for ApiError {
             ConfirmResetError::Invalid(fields) => Self::validation_failed(fields),
             ConfirmResetError::Overloaded => Self::overloaded(),
             ConfirmResetError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<IssueError> for ApiError {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Invalid(fields) => Self::validation_failed(fields),
+            IssueError::NotFound => Self::not_found(),
+            IssueError::Revoked => Self::token_revoked(),
+            IssueError::LimitReached => Self::token_limit_reached(),
+            IssueError::SessionOver => Self::token_invalid(),
+            IssueError::Storage(error) => error.into(),
         }
     }
 }

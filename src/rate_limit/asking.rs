@@ -70,6 +70,39 @@ impl Remote {
         assemble(asks.len(), admitted, groups)
     }
 
+    /// What `asks` would find, charging nothing. Redis is asked only if memory's word is old; `afresh`: in any case.
+    pub(super) async fn peek(&self, asks: &[Ask], afresh: bool) -> Answer {
+        let now = self.now();
+        let whole = self.phase() != Phase::Lost;
+        let share = |key: &CounterKey, limit| if whole { limit } else { self.share(key, limit) };
+        let known = self.memory.peek(now, asks, &share);
+        let Some(link) = self.link() else { return known };
+        if !afresh && (known.admitted || self.memory.is_known_over(now, asks)) {
+            return known;
+        }
+        // Windows of a client lie apart in a cluster; memory's word has to do there.
+        if link.groups(asks).len() > 1 {
+            return known;
+        }
+        let Ok(reply) = self.bounded(&link, link.peek(asks)).await else {
+            return known;
+        };
+        let now = self.now();
+        self.learn_time(reply.redis_us);
+        for (place, ask) in asks.iter().enumerate() {
+            if let Some(reply) = reply.reply(place) {
+                self.memory.hear(now, ask, reply);
+            }
+        }
+        let found = asks.iter().zip(&reply.counts);
+        let counts: Vec<Count> = found.map(|(ask, count)| counted(ask, *count, &reply)).collect();
+        Answer {
+            admitted: Answer::admits(asks, &counts),
+            void: false,
+            counts,
+        }
+    }
+
     fn call(link: &Link, asks: &[Ask], known: &[Option<(u32, i64)>]) -> Vec<Group> {
         let group = |places: Vec<usize>| {
             let of_group: Vec<&Ask> = places.iter().filter_map(|place| asks.get(*place)).collect();
@@ -80,6 +113,7 @@ impl Remote {
             let call = Box::pin(link.take(&of_group, &known));
             let answer = Answer {
                 admitted: false,
+                void: false,
                 counts: Vec::new(),
             };
             Group {
@@ -116,6 +150,7 @@ impl Remote {
                     .map(|(ask, count)| counted(ask, *count, reply));
                 group.answer = Answer {
                     admitted: reply.admitted,
+                    void: reply.void,
                     counts: counts.collect(),
                 };
                 return;
@@ -240,14 +275,16 @@ fn counted(ask: &Ask, (count, ends): (u32, i64), reply: &TakeReply) -> Count {
 
 /// Puts the answers of all groups into the order of the asks.
 fn assemble(asked: usize, admitted: bool, groups: Vec<Group>) -> Answer {
+    let void = groups.iter().any(|group| group.answer.void);
     let mut counts: Vec<(usize, Count)> = groups
         .into_iter()
         .flat_map(|group| group.places.into_iter().zip(group.answer.counts))
         .collect();
     counts.sort_unstable_by_key(|(place, _)| *place);
-    debug_assert_eq!(counts.len(), asked);
+    debug_assert!(void || counts.len() == asked);
     Answer {
         admitted,
+        void,
         counts: counts.into_iter().map(|(_, count)| count).collect(),
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use uuid::Uuid;
+
 use super::limit::{Strategy, Window};
 use super::rule::Rule;
 
@@ -105,6 +107,7 @@ pub struct CounterKey {
 enum Counted {
     Client(Client),
     Account(Box<str>),
+    Token(Uuid),
     Overflow,
 }
 
@@ -120,6 +123,29 @@ impl CounterKey {
             rule: charge.rule,
             exact: strategy == Strategy::Exact,
         }
+    }
+
+    /// The counter of an API token for the window of `rule`.
+    pub(super) fn of_token(token: Uuid, rule: Rule) -> Self {
+        Self {
+            subject: Counted::Token(token),
+            seconds: 0,
+            rule,
+            exact: false,
+        }
+    }
+
+    /// The key that says which proofs of this counter's token are void; it lies in the slot of its counters.
+    pub(super) fn mark(&self, prefix: &str) -> Option<String> {
+        match &self.subject {
+            Counted::Token(token) => Some(Self::mark_of(prefix, *token)),
+            _ => None,
+        }
+    }
+
+    /// The same for a token.
+    pub(super) fn mark_of(prefix: &str, token: Uuid) -> String {
+        format!("{prefix}:api_token:{{{token}}}:version")
     }
 
     /// The counter of all subjects that found no room in memory, for the same rule and window.
@@ -145,6 +171,7 @@ impl CounterKey {
         fmt::from_fn(|f| match &self.subject {
             Counted::Client(client) => fmt::Display::fmt(client, f),
             Counted::Account(mac) => f.write_str(mac),
+            Counted::Token(token) => fmt::Display::fmt(token, f),
             Counted::Overflow => f.write_str("overflow"),
         })
     }
@@ -166,6 +193,8 @@ impl CounterKey {
         let _ = match &self.subject {
             Counted::Client(client) => write!(out, ":ip:{client}"),
             Counted::Account(mac) => write!(out, ":account:{mac}"),
+            // The braces are the slot of a Redis Cluster: all windows of a token are decided together.
+            Counted::Token(token) => write!(out, ":{{{token}}}:{}", self.rule.window_name()),
             Counted::Overflow => write!(out, ":overflow"),
         };
         if self.seconds != 0 {
@@ -217,6 +246,7 @@ mod tests {
 
     #[test]
     fn keys_are_those_of_the_contract() {
+        use Strategy::{Exact, Fixed};
         let client = Client::of("127.0.0.1".parse().unwrap(), 64);
         let network = Client::of("2001:db8:1:2::9".parse().unwrap(), 64);
         let limit: crate::rate_limit::Limit = "5/minute;100/hour".parse().unwrap();
@@ -252,6 +282,17 @@ mod tests {
             name(&account(Rule::MailAccount), 0, Fixed),
             "rate_limit:mail:account:ab12"
         );
+    }
+
+    #[test]
+    fn the_windows_of_a_token_and_its_mark_lie_in_one_slot() {
+        let token = Uuid::nil();
+        let name = |rule| CounterKey::of_token(token, rule).name("rate_limit");
+        let slot = "rate_limit:api_token:{00000000-0000-0000-0000-000000000000}:";
+        assert_eq!(name(Rule::TokenMinute), format!("{slot}minute"));
+        assert_eq!(name(Rule::TokenHour), format!("{slot}hour"));
+        assert_eq!(name(Rule::TokenDay), format!("{slot}day"));
+        assert_eq!(CounterKey::mark_of("rate_limit", token), format!("{slot}version"));
     }
 
     #[test]

@@ -58,6 +58,13 @@ pub enum Mode {
 }
 
 impl Limit {
+    /// No limit at all.
+    pub(super) const OFF: Self = Self {
+        policy: Policy::Off,
+        strategy: Strategy::Fixed,
+        mode: Mode::Enforce,
+    };
+
     /// `COUNT/PERIOD` with the default strategy and mode, for defaults written in code.
     #[must_use]
     pub(super) fn fixed(count: u32, seconds: u32) -> Self {

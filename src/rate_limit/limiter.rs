@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::Settings;
 use super::decision::{Decision, Receipt};
@@ -12,9 +13,10 @@ use super::key::Charge;
 use super::patience;
 use super::plan::Plan;
 use super::remote::{Phase, Remote};
-use super::rule::Rules;
+use super::rule::{Rule, Rules};
 use super::store::memory::MemoryStore;
-use super::store::{Moment, Standing};
+use super::store::{Answer, Ask, Moment, Standing};
+use super::token::{MARK_LIFE, Marks, Quota, Spending, Version, WindowUse};
 use crate::clock::Clock;
 
 /// How often expired counters are dropped from memory.
@@ -36,6 +38,8 @@ struct Inner {
     /// Where Redis is configured.
     remote: Option<Arc<Remote>>,
     ids: AtomicU64,
+    /// Tokens whose older proofs are void, in this process.
+    marks: Marks,
     stop: CancellationToken,
 }
 
@@ -99,6 +103,7 @@ impl Limiter {
             memory,
             remote,
             ids: AtomicU64::new(1),
+            marks: Marks::default(),
             stop,
         })))
     }
@@ -135,6 +140,66 @@ impl Limiter {
                 .take(now, &plan.asks, &|_, limit| limit, Standing::Sole),
         };
         plan.decision(&answer)
+    }
+
+    /// The refusal of `charge`, if it would be refused now. Charges nothing, and asks Redis only where this process knows
+    /// of a full window and has not heard of it for a while.
+    pub async fn refusal_of(&self, charge: &Charge) -> Option<Decision> {
+        let inner = &*self.0;
+        if !inner.settings.enabled {
+            return None;
+        }
+        let plan = Plan::of(std::slice::from_ref(charge), &inner.settings.rules, |_| 0);
+        let now = inner.now();
+        if let Some(denied) = plan.denied(now) {
+            return Some(denied);
+        }
+        let answer = inner.peek(now, &plan.asks, false).await;
+        (!answer.admitted).then(|| plan.decision(&answer))
+    }
+
+    /// Takes one from all windows of an API token, or from none: one decision, one round trip. Never fails.
+    pub async fn spend(&self, quota: &Quota) -> Spending {
+        let inner = &*self.0;
+        if inner
+            .marks
+            .is_void(quota.token, quota.version, inner.clock.elapsed())
+        {
+            return Spending::Void;
+        }
+        if !inner.settings.enabled {
+            return Spending::Decided {
+                decision: Decision::free(),
+                day: None,
+            };
+        }
+        let first = inner.ids.fetch_add(Rule::TOKEN.len() as u64, Ordering::Relaxed);
+        let asks = quota.asks(first);
+        let now = inner.now();
+        let answer = match &inner.remote {
+            Some(remote) => remote.take(&asks).await,
+            None => inner.memory.take(now, &asks, &|_, limit| limit, Standing::Sole),
+        };
+        Quota::spending(&asks, &answer, now)
+    }
+
+    /// What an API token has used of its windows, the shortest first. Charges nothing.
+    pub async fn token_usage(&self, quota: &Quota) -> [WindowUse; 3] {
+        let asks = quota.asks(0);
+        let now = self.0.now();
+        quota.usage(&self.0.peek(now, &asks, true).await, now)
+    }
+
+    /// Voids the proofs of tokens that are older than these versions: here at once, and through Redis, where it
+    /// answers, in every process. Without it a proof ends by itself a few seconds later (`api_tokens/proofs.rs`).
+    pub async fn void_tokens(&self, marks: Vec<(Uuid, Version)>) {
+        if marks.is_empty() {
+            return;
+        }
+        self.0.marks.add(&marks, self.0.clock.elapsed());
+        if let Some(remote) = &self.0.remote {
+            remote.void(&marks, MARK_LIFE).await;
+        }
     }
 
     /// Gives one take back, to the windows it was taken in; where a window has ended nothing happens.
@@ -200,6 +265,13 @@ impl Limiter {
 }
 
 impl Inner {
+    async fn peek(&self, now: Moment, asks: &[Ask], afresh: bool) -> Answer {
+        match &self.remote {
+            Some(remote) => remote.peek(asks, afresh).await,
+            None => self.memory.peek(now, asks, &|_, limit| limit),
+        }
+    }
+
     fn now(&self) -> Moment {
         let elapsed_us = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
         Moment {

@@ -16,6 +16,7 @@ mod recovery;
 mod remote;
 mod rule;
 pub mod store;
+mod token;
 
 pub use decision::{Decision, Outcome, Receipt, RuleReport};
 pub use key::{Charge, Client, CounterKey, Subject};
@@ -23,6 +24,7 @@ pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{Limiter, StartError, StoreState};
 pub use plan::Plan;
 pub use rule::{Per, Rule, Rules};
+pub use token::{Checkpoint, Quota, Spending, Version, WindowUse};
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;

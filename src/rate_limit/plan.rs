@@ -46,6 +46,8 @@ impl Plan {
                     period_ms: u64::from(window.seconds()) * 1000,
                     cost: 1,
                     shadow: limit.mode() == Mode::Shadow,
+                    known: None,
+                    version: None,
                     id: 0,
                 });
             }

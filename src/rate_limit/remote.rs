@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::breaker::Breaker;
 use super::fleet::Fleet;
@@ -16,6 +17,7 @@ use super::key::CounterKey;
 use super::store::memory::{MemoryStore, Prepared};
 use super::store::redis::{Failure, Link, RedisStore};
 use super::store::{Answer, Ask, Moment, Standing, Taken};
+use super::token::Version;
 use super::{RedisSettings, Settings, StartError, patience};
 use crate::clock::Clock;
 
@@ -111,7 +113,7 @@ impl Remote {
             .store(redis_us.saturating_sub_unsigned(elapsed_us), Ordering::Relaxed);
     }
 
-    fn share(&self, key: &CounterKey, limit: u32) -> u32 {
+    pub(super) fn share(&self, key: &CounterKey, limit: u32) -> u32 {
         let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner);
         if fleet.size() <= 1 {
             limit
@@ -134,6 +136,17 @@ impl Remote {
             Prepared::Refused(answer) => answer,
             Prepared::Ask { known, unmerged } => self.ask(&link, asks, &known, &unmerged).await,
         }
+    }
+
+    /// Tells Redis, where it answers, that proofs of tokens are void. Who does not hear of it forgets them by himself.
+    pub async fn void(&self, marks: &[(Uuid, Version)], life: Duration) {
+        let Some(link) = self.link() else { return };
+        let calls = marks
+            .iter()
+            .map(|(token, version)| link.void(*token, version.0, life));
+        let _ = self
+            .bounded(&link, futures_util::future::try_join_all(calls))
+            .await;
     }
 
     /// The connection, unless Redis is given up.
@@ -253,7 +266,7 @@ impl Remote {
     }
 
     /// Waits for one call within what is left to the request, and tells the breaker.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         link: &Link,
         call: impl Future<Output = Result<T, Failure>>,

@@ -33,6 +33,15 @@ pub enum Rule {
     LoginAccount,
     /// Mails to one recipient.
     MailAccount,
+    /// Refused credentials at the gateway, per client.
+    GatewayFailures,
+    /// Passes of an API token in a minute. Its limit is the token's own, so this one and the next two are not in
+    /// [`Rule::ALL`], which [`Rules`] hold.
+    TokenMinute,
+    /// Passes of an API token in an hour.
+    TokenHour,
+    /// Passes of an API token in a day.
+    TokenDay,
 }
 
 /// Whom a rule counts.
@@ -42,6 +51,20 @@ pub enum Per {
     Client,
     /// An account, known here by an HMAC of its address.
     Account,
+    /// An API token.
+    Token,
+}
+
+impl Per {
+    /// `client`, `account` or `token`, as answers show it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Account => "account",
+            Self::Token => "token",
+        }
+    }
 }
 
 struct Definition {
@@ -56,10 +79,11 @@ struct Definition {
 
 const MINUTE: u32 = 60;
 const HOUR: u32 = 3_600;
+const DAY: u32 = 86_400;
 
 impl Rule {
     /// Every rule, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Registration,
         Self::Login,
         Self::Refresh,
@@ -72,14 +96,18 @@ impl Rule {
         Self::Global,
         Self::LoginAccount,
         Self::MailAccount,
+        Self::GatewayFailures,
     ];
+
+    /// The windows of an API token, the shortest first.
+    pub const TOKEN: [Self; 3] = [Self::TokenMinute, Self::TokenHour, Self::TokenDay];
 
     #[rustfmt::skip]
     const fn definition(self) -> Definition {
         const fn of(name: &'static str, variable: &'static str, key: Option<&'static str>, per: Per, default: (u32, u32)) -> Definition {
             Definition { name, variable, key, per, default }
         }
-        use Per::{Account, Client};
+        use Per::{Account, Client, Token};
         match self {
             Self::Registration => of("registration", "RATE_LIMIT_REGISTRATION", Some("registration"), Client, (3, HOUR)),
             Self::Login => of("login", "RATE_LIMIT_LOGIN", Some("login"), Client, (5, MINUTE)),
@@ -93,6 +121,10 @@ impl Rule {
             Self::Global => of("global", "RATE_LIMIT_GLOBAL", None, Client, (60, MINUTE)),
             Self::LoginAccount => of("login_account", "RATE_LIMIT_LOGIN_ACCOUNT", Some("login"), Account, (50, HOUR)),
             Self::MailAccount => of("mail_account", "RATE_LIMIT_MAIL_ACCOUNT", Some("mail"), Account, (5, HOUR)),
+            Self::GatewayFailures => of("gateway_failures", "RATE_LIMIT_GATEWAY_FAILURES", Some("gateway_failures"), Client, (30, MINUTE)),
+            Self::TokenMinute => of("token_minute", "API_TOKEN_RATE_LIMIT", Some("api_token"), Token, (60, MINUTE)),
+            Self::TokenHour => of("token_hour", "API_TOKEN_RATE_LIMIT", Some("api_token"), Token, (1_000, HOUR)),
+            Self::TokenDay => of("token_day", "API_TOKEN_RATE_LIMIT", Some("api_token"), Token, (10_000, DAY)),
         }
     }
 
@@ -133,6 +165,15 @@ impl Rule {
         )
     }
 
+    /// How the window of an API token ends in its key.
+    pub(super) const fn window_name(self) -> &'static str {
+        match self {
+            Self::TokenMinute => "minute",
+            Self::TokenHour => "hour",
+            _ => "day",
+        }
+    }
+
     /// Seconds of the default period: what a client waits under `deny`, which names no period.
     pub(super) const fn default_seconds(self) -> u32 {
         self.definition().default.1
@@ -151,16 +192,16 @@ impl Rules {
     }
 
     /// Gives `rule` another limit.
-    #[expect(clippy::indexing_slicing, reason = "one place for each variant, by the type")]
     pub fn set(&mut self, rule: Rule, limit: Limit) {
-        self.0[rule as usize] = limit;
+        if let Some(place) = self.0.get_mut(rule as usize) {
+            *place = limit;
+        }
     }
 
-    /// The limit of `rule`.
+    /// The limit of `rule`; a rule outside [`Rule::ALL`] has none here.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "one place for each variant, by the type")]
     pub fn get(&self, rule: Rule) -> &Limit {
-        &self.0[rule as usize]
+        self.0.get(rule as usize).unwrap_or(&Limit::OFF)
     }
 
     /// The largest count of all per-client limits, from which the local stage takes its default burst.
@@ -207,6 +248,7 @@ mod tests {
             (Rule::Global, "60/minute"),
             (Rule::LoginAccount, "50/hour"),
             (Rule::MailAccount, "5/hour"),
+            (Rule::GatewayFailures, "30/minute"),
         ] {
             assert_eq!(rules.get(rule).to_string(), limit, "{rule:?}");
         }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_optional};
+use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 
@@ -330,9 +330,13 @@ pub async fn delete_pending_user(on: &mut Transaction, email: &str) -> Result<()
     execute!(on, "DELETE FROM users WHERE email = $1 AND is_pending", email).map(drop)
 }
 
-/// Deletes the user and all that hangs on him; `false` if his password was changed since it was read, or he
-/// is gone. Mail that waits for his address goes too.
-pub async fn delete_user(on: &mut Transaction, id: Uuid, seen_version: i64) -> Result<bool, StorageError> {
+/// Deletes the user and all that hangs on him; `None` if his password was changed since it was read, or he is gone.
+/// Mail that waits for his address goes too. Answers the ids of his API tokens, whose proofs are to be voided.
+pub async fn delete_user(
+    on: &mut Transaction,
+    id: Uuid,
+    seen_version: i64,
+) -> Result<Option<Vec<Uuid>>, StorageError> {
     // In the order of locks that `storage` keeps; the foreign key would take the user first.
     execute!(
         on,
@@ -345,11 +349,25 @@ pub async fn delete_user(on: &mut Transaction, id: Uuid, seen_version: i64) -> R
         id.to_string(),
         seen_version,
     )?;
+    // Only read: to lock the user first and delete him then would be two locks, and a circle with whoever holds
+    // what hangs on him. A token that is made in this very moment goes with its user too, but is not among these.
+    let tokens = fetch_all!(
+        TokenId,
+        on,
+        "SELECT id FROM api_tokens WHERE user_id = $1",
+        id.to_string()
+    )?;
     let deleted = execute!(
         on,
         "DELETE FROM users WHERE id = $1 AND password_version = $2",
         id.to_string(),
         seen_version,
     )?;
-    Ok(deleted == 1)
+    Ok((deleted == 1).then(|| tokens.into_iter().map(|token| token.id).collect()))
+}
+
+#[derive(FromRow)]
+struct TokenId {
+    #[sqlx(try_from = "String")]
+    id: Uuid,
 }

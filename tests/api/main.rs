@@ -5,15 +5,20 @@
 mod app;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[path = "../support/smtp.rs"]
 mod smtp;
 #[path = "../support/sql.rs"]
 mod sql;
 
+mod api_tokens;
 mod broken_http;
 mod cookies;
 mod door;
 mod email;
+mod gateway;
+mod gateway_redis;
 mod hostile_input;
 mod login;
 mod mail_delivery;

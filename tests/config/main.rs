@@ -29,6 +29,7 @@ pub(crate) const PRODUCTION: &[(&str, &str)] = &[
     ("REDIS_URL", "rediss://:s3cr3t@cache.internal:6380/0"),
     ("SMTP_URL", "smtps://mailer:s3cr3t@smtp.internal"),
     ("PUBLIC_URL", "https://auth.example.org"),
+    ("API_TOKEN_SCOPES", "read:*,write:*"),
 ];
 
 /// The configuration of a process with these variables in an empty directory.

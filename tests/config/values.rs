@@ -253,6 +253,7 @@ fn a_doubtful_production_is_warned_of() {
         &[("DATABASE_URL", "sqlite://x.db"), ("ALLOW_SQLITE", "true")],
         "SQLite",
     );
+    warned(&[("API_TOKEN_SCOPES", "any")], "API_TOKEN_SCOPES");
     warned(&[("RUST_LOG", "stile=debug")], "RUST_LOG");
     warned(&[("REDIS_URL", "")], "REDIS_URL");
     warned(&[("TRUSTED_PROXIES", "0.0.0.0/0")], "TRUSTED_PROXIES");

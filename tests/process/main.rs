@@ -39,4 +39,5 @@ const PRODUCTION: &[(&str, &str)] = &[
     ("REDIS_URL", "redis://:s3cr3t@127.0.0.1:1/0"),
     ("SMTP_URL", "smtp://mailer:s3cr3t@127.0.0.1:1"),
     ("PUBLIC_URL", "https://auth.example.org"),
+    ("API_TOKEN_SCOPES", "read:*,write:*"),
 ];

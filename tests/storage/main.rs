@@ -1,5 +1,6 @@
 //! Every storage function on both engines, races included.
 
+mod api_tokens;
 mod audit_log;
 #[path = "../support/databases.rs"]
 mod databases;

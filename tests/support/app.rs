@@ -81,6 +81,7 @@ pub struct TestApp {
 /// The inside, for what cannot be seen from outside.
 pub struct Handles {
     pub accounts: stile::accounts::Accounts,
+    pub database: stile::storage::Database,
 }
 
 impl TestApp {
@@ -155,6 +156,7 @@ async fn launch(
     let app = App::build(config, clock.clone()).await.unwrap();
     let handles = Handles {
         accounts: app.accounts.clone(),
+        database: app.database.clone(),
     };
     let stop = CancellationToken::new();
     let serving = app.serve(listener, stop.clone(), Duration::ZERO, Duration::from_secs(5));

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use validator::{Validate, ValidationError};
 
-use crate::accounts::FieldError;
+use crate::field::FieldError;
 use crate::http::error::ApiError;
 
 /// The largest body that is read, in bytes.

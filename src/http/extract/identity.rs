@@ -34,14 +34,14 @@ impl FromRequestParts<Arc<Http>> for Credential {
 
     async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, ApiError> {
         if parts.headers.contains_key(AUTHORIZATION) {
-            return bearer(&parts.headers).map(Some).map(Self);
+            return bearer(&parts.headers).map(|token| Self(Some(token.to_owned())));
         }
         Ok(Self(cookies::read(http, &parts.headers, Cookie::Access)))
     }
 }
 
 /// RFC 6750, section 2.1: one header, the scheme in any case, one token.
-fn bearer(headers: &HeaderMap) -> Result<String, ApiError> {
+pub fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(ApiError::token_invalid());
@@ -57,7 +57,7 @@ fn bearer(headers: &HeaderMap) -> Result<String, ApiError> {
     if token.is_empty() || token.contains([' ', ',']) {
         return Err(ApiError::token_invalid());
     }
-    Ok(token.to_owned())
+    Ok(token)
 }
 
 #[cfg(test)]
@@ -71,7 +71,9 @@ mod tests {
         for line in lines {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        bearer(&headers).map_err(|error| error.status())
+        bearer(&headers)
+            .map(str::to_owned)
+            .map_err(|error| error.status())
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod path;
 
 pub use body::{Answer, Body, OptionalBody, text};
 pub use caller::From;
-pub use identity::{Authenticated, Credential};
+pub use identity::{Authenticated, Credential, bearer};
 pub use path::Id;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use validator::Validate;
 
-use crate::accounts::{FieldError, Logout, LogoutError, Registered, Registration, SessionTokens, User};
+use crate::accounts::{Logout, LogoutError, Registered, Registration, SessionTokens, User};
+use crate::field::FieldError;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
 use crate::http::extract::{Answer, Body, Credential, From, OptionalBody, text};

@@ -2,6 +2,8 @@
 //!
 //! A new endpoint is a line in its noun's `routes()`; the rule that limits it stands on that line.
 
+pub mod api_gateway;
+pub mod api_tokens;
 pub mod auth;
 pub mod email_verification;
 pub mod health;
@@ -103,6 +105,7 @@ pub fn all() -> Routes {
         .and(email_verification::routes())
         .and(password_reset::routes())
         .and(sessions::routes())
+        .and(api_tokens::routes())
         .and(rate_limits::routes())
         .and(health::routes())
         .and(jwks::routes())

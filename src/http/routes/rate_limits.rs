@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::http::Http;
 use crate::http::extract::Answer;
 use crate::http::routes::{Routes, Verb};
-use crate::rate_limit::{Per, Rule};
+use crate::rate_limit::{Mode, Rule, Strategy};
 
 /// The routes of this file.
 #[must_use]
@@ -41,13 +41,20 @@ async fn list(State(http): State<Arc<Http>>) -> Answer<Limits> {
             limit: limit.rate(),
             strategy: limit.strategy().name(),
             mode: limit.mode().name(),
-            per: match rule.per() {
-                Per::Client => "client",
-                Per::Account => "account",
-            },
+            per: rule.per().name(),
         }
     };
-    let rules = Rule::ALL.iter().map(entry).collect();
+    let windows = ["minute", "hour", "day"];
+    let token_entry = |((rule, count), window): ((Rule, u32), &str)| RuleEntry {
+        name: rule.name(),
+        limit: format!("{count}/{window}"),
+        strategy: Strategy::Fixed.name(),
+        mode: Mode::Enforce.name(),
+        per: rule.per().name(),
+    };
+    let quota = Rule::TOKEN.into_iter().zip(http.api_tokens.default_quota());
+    let tokens = quota.zip(windows).map(token_entry);
+    let rules = Rule::ALL.iter().map(entry).chain(tokens).collect();
     Answer(
         StatusCode::OK,
         Limits {

@@ -47,16 +47,35 @@ pub struct Context {
 
 /// The stage.
 #[derive(Clone)]
-pub struct Envelope(pub Arc<Http>);
+pub struct Envelope {
+    http: Arc<Http>,
+    cors: bool,
+}
+
+impl Envelope {
+    /// For what browsers call.
+    #[must_use]
+    pub fn around(http: &Arc<Http>) -> Self {
+        let http = Arc::clone(http);
+        Self { http, cors: true }
+    }
+
+    /// For what proxies call: OPTIONS is a method like any other there.
+    #[must_use]
+    pub fn without_cors(http: &Arc<Http>) -> Self {
+        let http = Arc::clone(http);
+        Self { http, cors: false }
+    }
+}
 
 impl Stage for Envelope {
     async fn answer(&self, mut request: Request, rest: impl Rest) -> Response {
-        let http = &self.0;
+        let http = &self.http;
         let context = context_of(http, &request);
         let request_id = Arc::clone(&context.request_id);
         let route = request.extensions().get::<MatchedPath>().cloned();
         let method = request.method().clone();
-        let has_origin = request.headers().contains_key(ORIGIN);
+        let has_origin = self.cors && request.headers().contains_key(ORIGIN);
         request.extensions_mut().insert(context);
 
         let answered = async {

@@ -112,7 +112,8 @@ async fn limited(http: &Http, request: Request, rest: impl Rest) -> Response {
     response
 }
 
-fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
+/// What a decision tells the client.
+pub fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
     if let Some(report) = decision.refusal().or_else(|| decision.tightest()) {
         headers.insert(LIMIT, HeaderValue::from(report.limit));
         headers.insert(REMAINING, HeaderValue::from(report.remaining));

@@ -157,6 +157,22 @@ impl Fixed {
         (self.is_live(now) && base > 0).then_some((base, self.resets_at))
     }
 
+    /// Opens the window again that was written down elsewhere, if none is open.
+    pub(super) fn remember(&mut self, now: Moment, ask: &Ask, (count, resets_at): (u32, i64)) {
+        let left = u64::try_from(resets_at.saturating_sub(now.unix_ms())).unwrap_or(0);
+        if !self.is_live(now) && left > 0 {
+            *self = Self {
+                ends_ms: now.elapsed_ms().saturating_add(left.min(ask.period_ms)),
+                resets_at,
+                count,
+                limit: ask.limit,
+                heard_ms: self.heard_ms,
+                heard_id: self.heard_id,
+                ..Self::default()
+            };
+        }
+    }
+
     /// Takes over what Redis answered to `ask`.
     #[expect(clippy::cast_possible_truncation, reason = "compared modulo 2^32")]
     pub(super) fn hear(&mut self, now: Moment, ask: &Ask, reply: Reply) {

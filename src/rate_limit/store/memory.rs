@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fixed::Fixed;
 use super::shard::{Counter, Shard};
-use super::{Answer, Ask, Merge, Merged, Moment, Reply, Standing, Taken};
+use super::{Answer, Ask, Count, Merge, Merged, Moment, Reply, Standing, Taken};
 use crate::rate_limit::key::CounterKey;
 
 /// Most counters in a shard: what a map of 1024 places holds before it doubles. A shard is scanned as a whole, in some
@@ -82,12 +82,12 @@ impl MemoryStore {
             let Some(shard) = held.shard(&ask.key) else {
                 continue;
             };
-            counts.push(shard.with(now, &ask.key, |counter| counter.look(now, ask, most)));
+            counts.push(shard.with(now, &ask.key, |counter| {
+                counter.remember(now, ask);
+                counter.look(now, ask, most)
+            }));
         }
-        let admitted = asks
-            .iter()
-            .zip(&counts)
-            .all(|(ask, count)| ask.shadow || !count.over);
+        let admitted = Answer::admits(asks, &counts);
         if admitted {
             for (ask, count) in asks.iter().zip(&mut counts) {
                 let Some(shard) = held.shard(&ask.key) else {
@@ -98,7 +98,41 @@ impl MemoryStore {
                 count.remaining = count.remaining.saturating_sub(ask.cost);
             }
         }
-        Answer { admitted, counts }
+        Answer {
+            admitted,
+            void: false,
+            counts,
+        }
+    }
+
+    /// What `asks` would find. Charges nothing and makes no counter.
+    #[must_use]
+    pub fn peek(&self, now: Moment, asks: &[Ask], portion: Share<'_>) -> Answer {
+        let mut held = self.lock(asks);
+        let look = |ask: &Ask| {
+            let most = portion(&ask.key, ask.limit);
+            let shard = held.shard(&ask.key);
+            match shard.and_then(|shard| shard.counters.get_mut(&ask.key)) {
+                Some(counter) => counter.look(now, ask, most),
+                None => Fixed::default().look(now, ask, most),
+            }
+        };
+        let counts: Vec<Count> = asks.iter().map(look).collect();
+        Answer {
+            admitted: Answer::admits(asks, &counts),
+            void: false,
+            counts,
+        }
+    }
+
+    /// Whether the last word of Redis is enough to refuse one of `asks`.
+    #[must_use]
+    pub fn is_known_over(&self, now: Moment, asks: &[Ask]) -> bool {
+        asks.iter().filter(|ask| !ask.shadow).any(|ask| {
+            let mut shard = self.shard_of(&ask.key);
+            let counter = shard.counters.get_mut(&ask.key);
+            counter.is_some_and(|counter| counter.is_known_over(now, ask))
+        })
     }
 
     /// Looks whether `asks` can be refused without Redis, and collects what Redis has to be told with them.
@@ -113,15 +147,16 @@ impl MemoryStore {
                 .shard(&ask.key)
                 .and_then(|shard| shard.counters.get_mut(&ask.key));
             let Some(counter) = counter else {
-                known.push(None);
+                known.push(ask.known);
                 continue;
             };
             if !ask.shadow {
-                refused |= counter.is_known_over(now, ask)
+                // Whether a token is still good only Redis can tell, so it is asked about a full window too.
+                refused |= ask.version.is_none() && counter.is_known_over(now, ask)
                     || counter.is_shared(now) && counter.look(now, ask, share(&ask.key, ask.limit)).over;
             }
             known.push(match counter {
-                Counter::Fixed(counter) => counter.known(now),
+                Counter::Fixed(counter) => counter.known(now).or(ask.known),
                 Counter::Exact(_) => None,
             });
             if counter.is_unmerged() {
@@ -141,6 +176,7 @@ impl MemoryStore {
         };
         Prepared::Refused(Answer {
             admitted: false,
+            void: false,
             counts: asks.iter().map(look).collect(),
         })
     }

@@ -25,6 +25,10 @@ pub struct Ask {
     pub cost: u32,
     /// Counted, but never a reason to refuse.
     pub shadow: bool,
+    /// Count and end (Unix milliseconds) of the window as written down elsewhere, for a store that has lost it.
+    pub known: Option<(u32, i64)>,
+    /// For the windows of an API token: the version it was proven under. Redis refuses an older one than the newest.
+    pub version: Option<i64>,
     /// Names the first of these units; `cost` ids in a row belong to this ask and to no other of this process.
     pub id: u64,
 }
@@ -34,8 +38,19 @@ pub struct Ask {
 pub struct Answer {
     /// All were charged; else none was.
     pub admitted: bool,
+    /// The asks were made under a version that is void ([`Ask::version`]); there are no counts then.
+    pub void: bool,
     /// One for each ask, in order.
     pub counts: Vec<Count>,
+}
+
+impl Answer {
+    /// Whether nothing in `counts` refuses `asks`.
+    pub(super) fn admits(asks: &[Ask], counts: &[Count]) -> bool {
+        asks.iter()
+            .zip(counts)
+            .all(|(ask, count)| ask.shadow || !count.over)
+    }
 }
 
 /// One window after a take.

@@ -19,6 +19,7 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use super::reply::{Failure, Roll, TakeReply};
 use super::{Ask, Merge, Merged, Taken};
@@ -27,6 +28,8 @@ use crate::rate_limit::{RedisSettings, StartError};
 
 /// Probe keys, so that with some certainty each node of a cluster holds one.
 const PROBES: usize = 8;
+/// What `take.lua` answers to a version that is void.
+const VOID: i64 = 2;
 /// A limit that is never reached: shadow rules are counted and never a reason to refuse.
 const NEVER: u64 = 1_000_000_000_000;
 
@@ -40,6 +43,8 @@ struct Script {
 #[derive(Debug)]
 struct Scripts {
     take: Script,
+    peek: Script,
+    void: Script,
     merge: Script,
     merge_exact: Script,
     refund: Script,
@@ -55,6 +60,8 @@ impl Scripts {
         };
         Self {
             take: script(include_str!("take.lua")),
+            peek: script(include_str!("peek.lua")),
+            void: script(include_str!("void.lua")),
             merge: script(include_str!("merge.lua")),
             merge_exact: script(include_str!("merge_exact.lua")),
             refund: script(include_str!("refund.lua")),
@@ -222,6 +229,8 @@ impl RedisStore {
         let scripts = &*self.scripts;
         for script in [
             &scripts.take,
+            &scripts.peek,
+            &scripts.void,
             &scripts.merge,
             &scripts.merge_exact,
             &scripts.refund,
@@ -348,13 +357,20 @@ impl Link {
         asks: &[&Ask],
         known: &[Option<(u32, i64)>],
     ) -> impl Future<Output = Result<TakeReply, Failure>> + Send + 'static {
-        let mut call = Cmd::with_capacity(3 + asks.len() * 6, 64 + asks.len() * 96);
-        call.arg("EVALSHA").arg(&self.scripts.take.sha).arg(asks.len());
+        let guard = asks
+            .first()
+            .and_then(|ask| Some((ask.version?, ask.key.mark(&self.names.prefix)?)));
+        let mut call = Cmd::with_capacity(5 + asks.len() * 6, 64 + asks.len() * 96);
+        let keys = asks.len() + usize::from(guard.is_some());
+        call.arg("EVALSHA").arg(&self.scripts.take.sha).arg(keys);
         let mut name = String::with_capacity(64);
         for ask in asks {
             name.clear();
             ask.key.write(&self.names.prefix, &mut name);
             call.arg(name.as_str());
+        }
+        if let Some((_, mark)) = &guard {
+            call.arg(mark);
         }
         for (place, ask) in asks.iter().enumerate() {
             let limit = if ask.shadow { NEVER } else { u64::from(ask.limit) };
@@ -366,12 +382,41 @@ impl Link {
                 call.arg(count).arg(ends);
             }
         }
+        if let Some((version, _)) = guard {
+            call.arg(version);
+        }
         let asked = asks.len();
         let link = self.clone();
         async move {
             let value = link.run(call, |scripts| &scripts.take).await?;
             take_reply(&value, asked).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
         }
+    }
+
+    /// Reads the counters of `asks`, which lie in one slot. Charges nothing.
+    pub async fn peek(&self, asks: &[Ask]) -> Result<TakeReply, Failure> {
+        let mut call = Cmd::new();
+        call.arg("EVALSHA").arg(&self.scripts.peek.sha).arg(asks.len());
+        for ask in asks {
+            call.arg(ask.key.name(&self.names.prefix));
+        }
+        for ask in asks {
+            call.arg(if ask.key.is_exact() { ask.period_ms } else { 0 });
+        }
+        let value = self.clone().run(call, |scripts| &scripts.peek).await?;
+        take_reply(&value, asks.len()).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+    }
+
+    /// Notes for `life` that proofs of a token older than `version` are void.
+    pub async fn void(&self, token: Uuid, version: i64, life: Duration) -> Result<(), Failure> {
+        let mut call = Cmd::new();
+        call.arg("EVALSHA")
+            .arg(&self.scripts.void.sha)
+            .arg(1)
+            .arg(CounterKey::mark_of(&self.names.prefix, token))
+            .arg(version)
+            .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        self.clone().run(call, |scripts| &scripts.void).await.map(|_| ())
     }
 
     /// Tells Redis of one counter. `offset_us` turns elapsed into Unix microseconds of Redis. `raise`: where Redis has
@@ -549,8 +594,10 @@ fn take_reply(value: &Value, asked: usize) -> Option<TakeReply> {
             _ => None,
         })
         .collect::<Option<_>>()?;
-    (counts.len() == asked).then_some(TakeReply {
-        admitted: int(admitted)? == 1,
+    let admitted = int(admitted)?;
+    (counts.len() == asked || admitted == VOID).then_some(TakeReply {
+        admitted: admitted == 1,
+        void: admitted == VOID,
         redis_us: int(redis_us)?,
         counts,
     })

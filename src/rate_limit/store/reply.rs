@@ -24,6 +24,8 @@ pub enum Failure {
 pub struct TakeReply {
     /// All asks were charged; else none was.
     pub admitted: bool,
+    /// The version that the asks were made under is void.
+    pub void: bool,
     /// The moment of the answer, Unix microseconds of Redis.
     pub redis_us: i64,
     /// Of each ask, its count and the end of its window (0 where none is open).

@@ -108,6 +108,13 @@ impl Counter {
         }
     }
 
+    /// Goes on from what was written down elsewhere ([`Ask::known`]), where nothing is known here.
+    pub(super) fn remember(&mut self, now: Moment, ask: &Ask) {
+        if let (Self::Fixed(counter), Some(known)) = (self, ask.known) {
+            counter.remember(now, ask, known);
+        }
+    }
+
     pub(super) fn hear(&mut self, now: Moment, ask: &Ask, reply: Reply) {
         match self {
             Self::Fixed(counter) => counter.hear(now, ask, reply),

@@ -2,17 +2,23 @@
 -- Of each key, ARGV holds: limit, period in ms, cost, then
 --   for a fixed window: count and end (Unix ms) as last told by Redis, in case the key is lost; 0 and 0 where unknown;
 --   for an exact limit: this process (no number) and the id of the first unit.
--- Answers: 1 or 0 (charged or not), now in us, then of each key its count and its reset (Unix ms; 0 where none is open).
+-- For an API token a further key and argument stand behind: its mark, and the version it was proven under. Where the
+-- mark holds a later version the token was revoked or changed since, and nothing is charged.
+-- Answers: 1 or 0 (charged or not; 2: the version is void, and nothing more), now in us, then of each key its count and its reset (Unix ms; 0 where none is open).
 -- `store/memory.rs` decides the same; tests/limits/differential.rs holds the two equal.
 
 local clock = redis.call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
 local now = math.floor(now_us / 1000)
 local charged = 1
+local windows = math.floor(#ARGV / 5)
+if KEYS[windows + 1] and tonumber(redis.call('GET', KEYS[windows + 1]) or 0) > tonumber(ARGV[#ARGV]) then
+  return { 2, now_us }
+end
 local counts, ends = {}, {}
 
-for i, key in ipairs(KEYS) do
-  local a = (i - 1) * 5
+for i = 1, windows do
+  local key, a = KEYS[i], (i - 1) * 5
   local limit, period, cost = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local known, known_end = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5])
   local count, reset = 0, 0
@@ -55,8 +61,8 @@ for i, key in ipairs(KEYS) do
 end
 
 local answer = { charged, now_us }
-for i, key in ipairs(KEYS) do
-  local a = (i - 1) * 5
+for i = 1, windows do
+  local key, a = KEYS[i], (i - 1) * 5
   local period, cost = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   if charged == 1 then
     if not tonumber(ARGV[a + 4]) then

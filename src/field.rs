@@ -24,3 +24,14 @@ impl FieldError {
         }
     }
 }
+
+/// Control characters, line ends, text direction overrides, and what Unicode calls no character: no part of a name.
+#[must_use]
+pub fn is_no_writing(character: char) -> bool {
+    let code = u32::from(character);
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        // Noncharacters: U+FDD0 to U+FDEF and the last two of each plane.
+        || matches!(code, 0xfdd0..=0xfdef)
+        || code & 0xfffe == 0xfffe
+}
