@@ -216,7 +216,6 @@ impl CounterKey {
 
 #[cfg(test)]
 mod tests {
-    use super::Strategy::{Exact, Fixed};
     use super::*;
 
     fn client(text: &str) -> String {

@@ -307,7 +307,7 @@ on_both_engines! {
         let other = app.second_instance().await;
         let make = |n: usize| {
             let request = app.post("/api-tokens", json!({"name": format!("t{n}")})).bearer(&owner.access);
-            if n % 2 == 0 { request.send() } else { request.at(other).send() }
+            if usize::is_multiple_of(n, 2) { request.send() } else { request.at(other).send() }
         };
         let answers = futures_util::future::join_all((0..20).map(make)).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 5);

@@ -1,11 +1,9 @@
 //! The gateway check as real reverse proxies ask it, with the configurations that the repository ships.
 
 #[path = "../support/app.rs"]
-#[expect(unused_macros, reason = "other test binaries use the rest")]
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod app;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, reason = "other test binaries use the rest")]
 mod postgres;
 
 mod nginx;
