@@ -36,6 +36,7 @@ use crate::credentials::{AccessTokens, Passwords, SecretKeys};
 use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
+pub use account_limit::counted_as;
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use field::FieldError;

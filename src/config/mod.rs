@@ -23,6 +23,7 @@ mod web;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
@@ -32,6 +33,7 @@ pub use source::{Origin, Source};
 pub use variable::{Secrecy, Section, Variable, variables};
 pub use verdicts::{Level, Verdict};
 
+use crate::storage::DatabaseUrl;
 use crate::telemetry;
 use reader::Reader;
 
@@ -104,6 +106,8 @@ pub struct Config {
     pub http: crate::http::Settings,
     /// Logs.
     pub telemetry: telemetry::Settings,
+    /// Where `stile limits` reaches a process that counts in memory: a socket beside the database.
+    pub operator_socket: PathBuf,
     /// What each variable came to, in the order of the table.
     pub effective: Vec<Effective>,
     /// What an operator should know; warnings are logged at start.
@@ -163,6 +167,10 @@ impl Config {
             burst: rate_limit.enabled.then_some(burst),
             production: environment.is_production(),
         };
+        let operator_socket = match &storage.url {
+            DatabaseUrl::Sqlite(path) => path.with_extension("sock"),
+            DatabaseUrl::Postgres(_) => source.path("data/stile.sock"),
+        };
         let mut config = Self {
             environment,
             listen,
@@ -174,6 +182,7 @@ impl Config {
             accounts,
             http,
             telemetry,
+            operator_socket,
             effective,
             verdicts: Vec::new(),
             defaulted,

@@ -26,6 +26,7 @@ mod check;
 mod commands;
 mod drain;
 mod fleet;
+mod limits;
 mod redis_lost;
 mod refusals;
 mod start;
