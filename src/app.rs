@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::credentials::{AccessTokens, Passwords};
 use crate::http::{self, Drain, LocalStage};
 use crate::mail::{self, Mailer};
+use crate::rate_limit::socket::Socket;
 use crate::rate_limit::{self, Limiter};
 use crate::storage::{self, ConnectError, Database, MigrateError};
 
@@ -248,14 +249,41 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let bound = listener.local_addr()?;
     let config = config.with_bound_port(bound.port());
     let (delay, grace) = (config.shutdown.delay, config.shutdown.grace);
+    let socket = operator_socket(&config);
     let app = tokio::select! {
         app = App::build(config, Clock::system()) => app?,
         () = shutdown.cancelled() => return Ok(()),
     };
+    if let Some(socket) = socket {
+        tokio::spawn(
+            shutdown
+                .clone()
+                .run_until_cancelled_owned(socket.serve(app.limiter.clone())),
+        );
+    }
     tracing::info!(address = %bound, "listening");
     app.serve(listener, shutdown, delay, grace).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The socket for `stile limits`, where this process alone knows its counters. Going without is no reason not to serve.
+fn operator_socket(config: &Config) -> Option<Socket> {
+    if !config.rate_limit.enabled || config.rate_limit.redis.is_some() {
+        return None;
+    }
+    let path = config.operator_socket.display();
+    match Socket::open(&config.operator_socket) {
+        Ok(None) => {
+            tracing::warn!(%path, "another process serves this socket: `stile limits` reaches that one's counters, not these");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%path, %error, "no socket: `stile limits` cannot reach the counters of this process");
+            None
+        }
+        Ok(socket) => socket,
+    }
 }
 
 /// `stile migrate`.

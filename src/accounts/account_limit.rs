@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::{Accounts, Caller, Email};
-use crate::credentials::Purpose;
-use crate::rate_limit::{Charge, Decision, Outcome, Receipt, Rule};
-use crate::storage::{self, StorageError};
+use crate::credentials::{Purpose, SecretKeys};
+use crate::rate_limit::{Charge, Decision, Outcome, Receipt, Rule, Subject};
+use crate::storage::{self, Database, StorageError};
 
 /// How long a client from which an account was used well keeps a failed-login limit to itself.
 pub(super) const CLIENT_KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
@@ -72,14 +72,7 @@ impl Accounts {
 
     /// Charges a mail to its recipient; `false` if he gets no more for now.
     pub(super) async fn charge_mail(&self, recipient: &str, limit: MailLimit) -> bool {
-        let label = match limit {
-            MailLimit::Reset => "reset",
-            MailLimit::Verification => "verification",
-        };
-        let mac = self
-            .0
-            .secret_keys
-            .mac(Purpose::AccountKey, &format!("{label} {recipient}"));
+        let mac = mail_key(&self.0.secret_keys, recipient, limit);
         self.0
             .limiter
             .take(&[Charge::account(Rule::MailAccount, mac)])
@@ -116,18 +109,53 @@ impl Accounts {
     }
 
     fn failed_logins_of_strangers(&self, email: &str) -> Charge {
-        Charge::account(
-            Rule::LoginAccount,
-            self.0.secret_keys.mac(Purpose::AccountKey, email),
-        )
+        Charge::account(Rule::LoginAccount, strangers_key(&self.0.secret_keys, email))
     }
 
     fn failed_logins_from(&self, email: &str, client: &str) -> Charge {
-        // No address has a space, so this is nobody else's name.
-        let mac = self
-            .0
-            .secret_keys
-            .mac(Purpose::AccountKey, &format!("{email} {client}"));
-        Charge::account(Rule::LoginAccount, mac)
+        Charge::account(
+            Rule::LoginAccount,
+            known_client_key(&self.0.secret_keys, email, client),
+        )
     }
+}
+
+/// Everything under which an account is counted: failed logins from strangers and from each client it is known from, and
+/// mails to it. `database`: where the clients are noted, if there is one yet.
+pub async fn counted_as(
+    database: Option<&Database>,
+    keys: &SecretKeys,
+    email: &Email,
+) -> Result<Vec<Subject>, StorageError> {
+    let email = email.as_str();
+    let mut macs = vec![
+        strangers_key(keys, email),
+        mail_key(keys, email, MailLimit::Reset),
+        mail_key(keys, email, MailLimit::Verification),
+    ];
+    if let Some(database) = database {
+        let mut on = database.read().await?;
+        if let Some(account) = storage::find_user_by_email(&mut on, email).await? {
+            let clients = storage::known_clients(&mut on, account.id).await?;
+            macs.extend(clients.iter().map(|client| known_client_key(keys, email, client)));
+        }
+    }
+    Ok(macs.into_iter().map(Subject::Account).collect())
+}
+
+fn strangers_key(keys: &SecretKeys, email: &str) -> String {
+    keys.mac(Purpose::AccountKey, email)
+}
+
+/// No address has a space, so this is nobody else's name.
+fn known_client_key(keys: &SecretKeys, email: &str, client: &str) -> String {
+    keys.mac(Purpose::AccountKey, &format!("{email} {client}"))
+}
+
+fn mail_key(keys: &SecretKeys, recipient: &str, limit: MailLimit) -> String {
+    let label = match limit {
+        MailLimit::Reset => "reset",
+        MailLimit::Verification => "verification",
+    };
+    keys.mac(Purpose::AccountKey, &format!("{label} {recipient}"))
 }

@@ -36,6 +36,7 @@ use crate::field::FieldError;
 use crate::rate_limit::{Client, Limiter, Version};
 use crate::storage::{Database, TokenVersion};
 
+pub use account_limit::counted_as;
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use full_name::{FullName, FullNameError};

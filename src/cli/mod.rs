@@ -6,6 +6,7 @@
 mod check;
 mod connections;
 mod keys;
+mod limits;
 mod migrate;
 mod report;
 mod serve;
@@ -46,6 +47,9 @@ enum Command {
     /// Print the effective configuration, every limit, and what to know about them.
     #[command(after_long_help = reads_everything())]
     Check(check::Options),
+    /// See and clear counters, in Redis or in the one process that counts in memory.
+    #[command(subcommand, after_long_help = reads_everything())]
+    Limits(limits::Command),
     /// Make keys.
     #[command(subcommand, after_long_help = "It reads no environment variable.")]
     Keys(keys::Command),
@@ -75,6 +79,7 @@ async fn run(arguments: Arguments) -> ExitCode {
         Command::Serve => Box::pin(serve::run(env_file)).await,
         Command::Migrate => migrate::run(env_file).await,
         Command::Check(options) => Box::pin(check::run(env_file, &options)).await,
+        Command::Limits(command) => Box::pin(limits::run(env_file, &command)).await,
         Command::Keys(command) => keys::run(&command),
     }
 }
@@ -174,10 +179,18 @@ mod tests {
             let arguments = ["stile"].iter().chain(command).chain(&["--help"]);
             Arguments::try_parse_from(arguments).unwrap_err().to_string()
         };
-        for command in [vec![], vec!["serve"], vec!["check"]] {
+        let commands: [&[&str]; 6] = [
+            &[],
+            &["serve"],
+            &["check"],
+            &["limits", "list"],
+            &["limits", "show"],
+            &["limits", "reset"],
+        ];
+        for command in commands {
             for variable in variables() {
                 assert!(
-                    help(&command).contains(variable.name),
+                    help(command).contains(variable.name),
                     "{command:?} {}",
                     variable.name
                 );

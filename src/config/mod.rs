@@ -24,6 +24,7 @@ mod web;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
@@ -33,6 +34,7 @@ pub use source::{Origin, Source};
 pub use variable::{Secrecy, Section, Variable, variables};
 pub use verdicts::{Level, Verdict};
 
+use crate::storage::DatabaseUrl;
 use crate::telemetry;
 use reader::Reader;
 
@@ -107,6 +109,8 @@ pub struct Config {
     pub http: crate::http::Settings,
     /// Logs.
     pub telemetry: telemetry::Settings,
+    /// Where `stile limits` reaches a process that counts in memory: a socket beside the database.
+    pub operator_socket: PathBuf,
     /// What each variable came to, in the order of the table.
     pub effective: Vec<Effective>,
     /// What an operator should know; warnings are logged at start.
@@ -167,6 +171,10 @@ impl Config {
             burst: rate_limit.enabled.then_some(burst),
             production: environment.is_production(),
         };
+        let operator_socket = match &storage.url {
+            DatabaseUrl::Sqlite(path) => path.with_extension("sock"),
+            DatabaseUrl::Postgres(_) => source.path("data/stile.sock"),
+        };
         let mut config = Self {
             environment,
             listen,
@@ -179,6 +187,7 @@ impl Config {
             api_tokens,
             http,
             telemetry,
+            operator_socket,
             effective,
             verdicts: Vec::new(),
             defaulted,

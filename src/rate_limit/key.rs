@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use uuid::Uuid;
 
-use super::limit::{Strategy, Window};
-use super::rule::Rule;
+use super::limit::{Limit, Strategy, Window};
+use super::rule::{Per, Rule};
 
 /// A counted client: an IPv4 address, or an IPv6 network of the configured length.
 ///
@@ -37,6 +37,21 @@ impl Client {
         }
     }
 
+    /// Reads what [`Display`](fmt::Display) wrote.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == "unknown" {
+            return Some(Self::unknown());
+        }
+        match name.split_once('/') {
+            None => Some(Self(Kind::V4(name.parse::<Ipv4Addr>().ok()?.octets()))),
+            Some((address, prefix)) => {
+                let client = Self::of(IpAddr::V6(address.parse().ok()?), prefix.parse().ok()?);
+                (client.to_string() == name).then_some(client)
+            }
+        }
+    }
+
     /// The one client of all requests that come without a peer address.
     #[must_use]
     pub const fn unknown() -> Self {
@@ -61,6 +76,37 @@ pub enum Subject {
     Client(Client),
     /// An account: a hex HMAC that only the caller can relate to an address.
     Account(String),
+}
+
+impl Subject {
+    /// As it stands in keys: `ip:127.0.0.1`, `account:HMAC`.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        match self {
+            Self::Client(client) => format!("ip:{client}"),
+            Self::Account(mac) => format!("account:{mac}"),
+        }
+    }
+
+    /// Reads a [tag](Self::tag).
+    #[must_use]
+    pub fn from_tag(tag: &str) -> Option<Self> {
+        match tag.split_once(':')? {
+            ("ip", client) => Client::from_name(client).map(Self::Client),
+            ("account", mac) => Some(Self::Account(mac.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// Without its kind: `127.0.0.1`, the HMAC.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(client) => client.fmt(f),
+            Self::Account(mac) => f.write_str(mac),
+        }
+    }
 }
 
 /// One unit of one rule, on one subject. The same charge twice in one take costs two.
@@ -104,21 +150,27 @@ pub struct CounterKey {
 
 /// [`Subject`] in two thirds of the space.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Counted {
+pub(super) enum Counted {
     Client(Client),
     Account(Box<str>),
     Token(Uuid),
     Overflow,
 }
 
+impl Counted {
+    pub(super) fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::Client(client) => Self::Client(*client),
+            Subject::Account(mac) => Self::Account(mac.as_str().into()),
+        }
+    }
+}
+
 impl CounterKey {
     /// The counter of `window`, which stands at `place` in the limit of `charge.rule`.
     pub(super) fn of(charge: &Charge, place: usize, window: Window, strategy: Strategy) -> Self {
         Self {
-            subject: match &charge.subject {
-                Subject::Client(client) => Counted::Client(*client),
-                Subject::Account(mac) => Counted::Account(mac.as_str().into()),
-            },
+            subject: Counted::of(&charge.subject),
             seconds: if place == 0 { 0 } else { window.seconds() },
             rule: charge.rule,
             exact: strategy == Strategy::Exact,
@@ -148,6 +200,84 @@ impl CounterKey {
         format!("{prefix}:api_token:{{{token}}}:version")
     }
 
+    /// Reads what [`Self::write`] wrote; `None` for a key that is no counter.
+    #[must_use]
+    pub fn from_name(prefix: &str, name: &str) -> Option<Self> {
+        let name = name.strip_prefix(prefix)?.strip_prefix(':')?;
+        let (name, exact) = match name.strip_suffix(":exact") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let of_rule = |rule: Rule| {
+            let rest = match rule.key_part() {
+                Some(part) => name.strip_prefix(part)?.strip_prefix(':')?,
+                None => name,
+            };
+            let kind = match rule.per() {
+                Per::Client => "ip:",
+                Per::Account => "account:",
+                // Counters of tokens are no operator's business yet, and their rules not in `Rule::ALL`.
+                Per::Token => return None,
+            };
+            let Some(subject) = rest.strip_prefix(kind) else {
+                let seconds = rest
+                    .strip_prefix("overflow")
+                    .filter(|_| rule.per() == Per::Client)?;
+                return Self::read(rule, Counted::Overflow, seconds, exact);
+            };
+            // An IPv6 network has colons of its own, before its length.
+            let network = subject.find('/').unwrap_or(0);
+            let end = subject
+                .get(network..)?
+                .find(':')
+                .map_or(subject.len(), |at| network + at);
+            let (subject, seconds) = subject.split_at_checked(end)?;
+            let subject = match rule.per() {
+                Per::Client => Counted::Client(Client::from_name(subject)?),
+                Per::Account => Counted::Account(subject.into()),
+                Per::Token => return None,
+            };
+            Self::read(rule, subject, seconds, exact)
+        };
+        Rule::ALL.into_iter().find_map(of_rule)
+    }
+
+    fn read(rule: Rule, subject: Counted, seconds: &str, exact: bool) -> Option<Self> {
+        let seconds = match seconds.strip_prefix(':') {
+            Some(seconds) => seconds.parse().ok()?,
+            None if seconds.is_empty() => 0,
+            None => return None,
+        };
+        Some(Self {
+            subject,
+            seconds,
+            rule,
+            exact,
+        })
+    }
+
+    /// Whose counter it is.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// Whether `subject` is counted here.
+    #[must_use]
+    pub fn counts(&self, subject: &Subject) -> bool {
+        self.subject == Counted::of(subject)
+    }
+
+    /// The window of `limit` that is counted here; `None` where the limit has no such window any more.
+    pub(super) fn window(&self, limit: &Limit) -> Option<Window> {
+        let mut windows = limit.windows().iter().copied();
+        if self.seconds == 0 {
+            windows.next()
+        } else {
+            windows.skip(1).find(|window| window.seconds() == self.seconds)
+        }
+    }
+
     /// The counter of all subjects that found no room in memory, for the same rule and window.
     pub(super) fn overflow(&self) -> Self {
         Self {
@@ -167,7 +297,8 @@ impl CounterKey {
     }
 
     /// Who is counted, as it stands in the key.
-    pub(super) fn subject(&self) -> impl fmt::Display {
+    #[must_use]
+    pub fn subject(&self) -> impl fmt::Display {
         fmt::from_fn(|f| match &self.subject {
             Counted::Client(client) => fmt::Display::fmt(client, f),
             Counted::Account(mac) => f.write_str(mac),
@@ -176,9 +307,9 @@ impl CounterKey {
         })
     }
 
-    /// Counters of one subject hash alike, whatever their rule.
-    pub(super) fn hash_subject<H: std::hash::Hasher>(&self, state: &mut H) {
-        std::hash::Hash::hash(&self.subject, state);
+    /// Counters of one subject lie together, whatever their rule.
+    pub(super) fn counted(&self) -> &Counted {
+        &self.subject
     }
 
     /// The key in Redis: `rate_limit:login:ip:127.0.0.1`, `…:3600` for a further window, `…:exact` for a sorted set.
@@ -292,6 +423,51 @@ mod tests {
         assert_eq!(name(Rule::TokenHour), format!("{slot}hour"));
         assert_eq!(name(Rule::TokenDay), format!("{slot}day"));
         assert_eq!(CounterKey::mark_of("rate_limit", token), format!("{slot}version"));
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        let limit: Limit = "5/minute;100/hour".parse().unwrap();
+        let subjects = [
+            Subject::Client(Client::of("127.0.0.1".parse().unwrap(), 64)),
+            Subject::Client(Client::of("2001:db8:1:2::9".parse().unwrap(), 64)),
+            Subject::Client(Client::unknown()),
+            Subject::Account("ab12".to_owned()),
+        ];
+        for subject in subjects {
+            assert_eq!(Subject::from_tag(&subject.tag()), Some(subject.clone()));
+            let per = match subject {
+                Subject::Client(_) => Per::Client,
+                Subject::Account(_) => Per::Account,
+            };
+            for rule in Rule::ALL.into_iter().filter(|rule| rule.per() == per) {
+                for (place, strategy) in [(0, Strategy::Fixed), (1, Strategy::Fixed), (1, Strategy::Exact)] {
+                    let charge = Charge {
+                        rule,
+                        subject: subject.clone(),
+                    };
+                    let window = limit.windows()[place];
+                    let key = CounterKey::of(&charge, place, window, strategy);
+                    let read = CounterKey::from_name("a:b", &key.name("a:b"));
+                    assert_eq!(read.as_ref(), Some(&key), "{}", key.name("a:b"));
+                    assert!(key.counts(&subject));
+                    assert_eq!(key.window(&limit), Some(window));
+                }
+            }
+        }
+        for name in [
+            "rate_limit:fleet",
+            "rate_limit:probe:p0:0",
+            "{rate_limit:fleet}:resets",
+            "{rate_limit:ip:127.0.0.1}:merged:p0:1",
+            "rate_limit:ip:127.0.0.1:60:60",
+            "rate_limit:ip:127.0.0.1:",
+            "rate_limit:ip:elsewhere",
+            "rate_limit:login:account",
+            "rate_limits:ip:127.0.0.1",
+        ] {
+            assert_eq!(CounterKey::from_name("rate_limit", name), None, "{name}");
+        }
     }
 
     #[test]

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::decision::{Decision, Receipt};
-use super::key::Charge;
+use super::key::{Charge, Subject};
 use super::patience;
 use super::plan::Plan;
 use super::remote::{Phase, Remote};
 use super::rule::{Rule, Rules};
 use super::store::memory::MemoryStore;
-use super::store::{Answer, Ask, Moment, Standing};
+use super::store::{Answer, Ask, Moment, Reading, Standing};
 use super::token::{MARK_LIFE, Marks, Quota, Spending, Version, WindowUse};
 use crate::clock::Clock;
 
@@ -252,6 +252,36 @@ impl Limiter {
     #[must_use]
     pub fn counters_in_memory(&self) -> usize {
         self.0.memory.len()
+    }
+
+    /// The counters in this process's memory that count anything, or those of `subjects`.
+    pub async fn counters(&self, subjects: Option<&[Subject]>) -> Vec<Reading> {
+        let memory = &self.0.memory;
+        let mut readings = Vec::new();
+        match subjects {
+            Some(subjects) => {
+                for subject in subjects {
+                    readings.extend(memory.read_subject(self.0.now(), subject));
+                }
+            }
+            None => {
+                for shard in 0..memory.shard_count() {
+                    readings.extend(memory.read(self.0.now(), shard, |_| true));
+                    if shard % SWEEP_STRETCH == SWEEP_STRETCH - 1 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        }
+        readings.retain(|reading| reading.count > 0);
+        readings
+    }
+
+    /// Forgets all that this process's memory counts of `subjects`. Where Redis counts, see [`super::operator`].
+    pub fn forget(&self, subjects: &[Subject]) {
+        for subject in subjects {
+            self.0.memory.forget(subject, None);
+        }
     }
 
     /// Ends the background tasks and takes this process off the list of living ones.

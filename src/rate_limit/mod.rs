@@ -10,11 +10,13 @@ mod fleet;
 mod key;
 mod limit;
 mod limiter;
+pub mod operator;
 mod patience;
 mod plan;
 mod recovery;
 mod remote;
 mod rule;
+pub mod socket;
 pub mod store;
 mod token;
 

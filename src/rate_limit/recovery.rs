@@ -68,7 +68,7 @@ impl Remote {
         let link = self.store.connect().await?;
         let tried = async {
             let reply = link.probe().await?;
-            let roll = link.announce(LIFE).await?;
+            let roll = link.announce(LIFE, self.resets_heard_us()).await?;
             Ok((link.clone(), reply, roll))
         };
         tokio::time::timeout(self.settings.connect_timeout, tried)
@@ -80,6 +80,7 @@ impl Remote {
     fn connected(&self, link: Link, reply: &TakeReply, roll: &Roll) -> Option<Duration> {
         self.learn_time(reply.redis_us);
         self.learn_fleet(roll);
+        self.hear_resets(&roll.resets);
         self.breaker.forget();
         let mut current = self.link.write().unwrap_or_else(PoisonError::into_inner);
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -126,7 +127,11 @@ impl Remote {
                     self.unmerged.store(true, Ordering::Relaxed);
                     return merged;
                 }
-                let told = self.merge_all(link, batch, true);
+                let told = async {
+                    // Whom an operator resets at this moment is not brought back.
+                    self.hear_resets(&link.resets(self.resets_heard_us()).await?);
+                    self.merge_all(link, batch, true).await
+                };
                 match tokio::time::timeout(self.settings.connect_timeout, told).await {
                     Ok(Ok(units)) => merged += units,
                     Ok(Err(_)) | Err(_) => self.unmerged.store(true, Ordering::Relaxed),
@@ -155,13 +160,14 @@ impl Remote {
                     link.probe().await?;
                     checked = self.elapsed();
                 }
-                link.announce(LIFE).await
+                link.announce(LIFE, self.resets_heard_us()).await
             };
             let beat = tokio::time::timeout(self.settings.command_timeout, beat).await;
             match beat.unwrap_or(Err(Failure::Timeout)) {
                 Ok(roll) => {
                     self.breaker.succeeded();
                     self.learn_fleet(&roll);
+                    self.hear_resets(&roll.resets);
                     while restore.try_join_next().is_some() {}
                     if !restore.is_empty() {
                         continue;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::breaker::Breaker;
 use super::fleet::Fleet;
-use super::key::CounterKey;
+use super::key::{CounterKey, Subject};
 use super::store::memory::{MemoryStore, Prepared};
 use super::store::redis::{Failure, Link, RedisStore};
 use super::store::{Answer, Ask, Moment, Standing, Taken};
@@ -34,12 +34,17 @@ pub struct Remote {
     /// Something in memory waits to be merged.
     pub(super) unmerged: AtomicBool,
     told_of_value: AtomicBool,
+    /// The last reset by an operator that was heard of, Unix microseconds of Redis.
+    resets_heard_us: AtomicI64,
     /// What turns elapsed into Unix microseconds of Redis; `i64::MIN` until Redis first spoke.
     offset_us: AtomicI64,
     pub(super) settings: RedisSettings,
     prefix: String,
     clock: Clock,
 }
+
+/// An answer that comes so shortly after a reset may be older than the reset.
+const RESET_ANSWERS_LATE_US: u64 = 100_000;
 
 /// Where Redis stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +82,7 @@ impl Remote {
             outage: Mutex::new(None),
             unmerged: AtomicBool::new(false),
             told_of_value: AtomicBool::new(false),
+            resets_heard_us: AtomicI64::new(0),
             offset_us: AtomicI64::new(i64::MIN),
             settings: redis.clone(),
             prefix: settings.key_prefix.clone(),
@@ -111,6 +117,27 @@ impl Remote {
         let elapsed_us = u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.offset_us
             .store(redis_us.saturating_sub_unsigned(elapsed_us), Ordering::Relaxed);
+    }
+
+    pub(super) fn resets_heard_us(&self) -> i64 {
+        self.resets_heard_us.load(Ordering::Relaxed)
+    }
+
+    /// Forgets whom operators have reset, so that neither the mirror nor what waits to be merged brings it back.
+    pub(super) fn hear_resets(&self, resets: &[(i64, Subject)]) {
+        for (moment_us, subject) in resets {
+            self.resets_heard_us.fetch_max(*moment_us, Ordering::Relaxed);
+            let elapsed_us = moment_us.saturating_sub(self.offset_us());
+            // Older than this process: nothing here can be older than that.
+            let Ok(elapsed_us) = u64::try_from(elapsed_us) else {
+                continue;
+            };
+            let asked_at = Moment {
+                elapsed_us: elapsed_us.saturating_add(RESET_ANSWERS_LATE_US),
+                unix_us: *moment_us,
+            };
+            self.memory.forget(subject, Some(asked_at));
+        }
     }
 
     pub(super) fn share(&self, key: &CounterKey, limit: u32) -> u32 {

@@ -4,10 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use stile::clock::Clock;
-use stile::rate_limit::{Limiter, Rule, Settings, StoreState};
+use stile::rate_limit::operator::Counters;
+use stile::rate_limit::{Limiter, Rule, Settings, StoreState, Subject};
 
 use crate::redis_server::{RedisServer, free_port};
-use crate::stand::{admitted, charge, eventually, remaining, settings_at, until};
+use crate::stand::{admitted, charge, client, eventually, remaining, settings_at, until};
 
 struct Cluster(Vec<RedisServer>);
 
@@ -81,6 +82,38 @@ impl Cluster {
             }
         }
         panic!("no node has {key}");
+    }
+}
+
+/// limits.md 50: counters are found on every node, and a reset leaves none of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clusters_counters_are_listed_from_all_nodes_and_reset() {
+    let cluster = Cluster::start().await;
+    let limits = [
+        (Rule::Global, "9/minute;90/hour"),
+        (Rule::Login, "9/minute;strategy=exact"),
+    ];
+    let limiter = cluster.limiter(&limits).await;
+    for last in 0..30 {
+        let address = format!("10.7.0.{last}");
+        let charges = [charge(Rule::Global, &address), charge(Rule::Login, &address)];
+        assert_eq!(admitted(&limiter, &charges, 12).await, 9);
+    }
+    let settings = settings_at(&cluster.urls(), &limits);
+    let counters = Counters::connect(&settings, "no socket".as_ref()).await.unwrap();
+    let mut found = counters.all().await.unwrap();
+    found.retain(|reading| reading.count == 9);
+    assert_eq!(found.len(), 3 * 30, "{found:?}");
+    for last in 0..30 {
+        let subject = Subject::Client(client(&format!("10.7.0.{last}")));
+        assert_eq!(counters.reset(std::slice::from_ref(&subject)).await.unwrap(), 3);
+        assert_eq!(counters.of(&[subject]).await.unwrap(), []);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for last in 0..30 {
+        let address = format!("10.7.0.{last}");
+        let charges = [charge(Rule::Global, &address), charge(Rule::Login, &address)];
+        assert_eq!(admitted(&limiter, &charges, 12).await, 9, "{address}");
     }
 }
 

@@ -23,6 +23,7 @@ mod crash;
 mod databases;
 mod drain;
 mod fleet;
+mod limits;
 mod redis_lost;
 mod refusals;
 mod start;

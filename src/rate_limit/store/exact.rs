@@ -225,6 +225,22 @@ impl Exact {
         self.stamps.retain(|stamp| !ids.contains(&stamp.id));
     }
 
+    /// Forgets the units taken, or first heard of, before `asked_at`. Answers whether any is left.
+    pub(super) fn forget(&mut self, asked_at: Moment) -> bool {
+        self.stamps.retain(|stamp| stamp.at_us >= asked_at.elapsed_us);
+        !self.stamps.is_empty()
+    }
+
+    /// Units that are not free yet, and when the last of them is, Unix milliseconds.
+    pub(super) fn read(&self, now: Moment) -> (u32, i64) {
+        let taken = |stamp: &&Stamp| stamp.at_us.saturating_add(self.period_us) > now.elapsed_us;
+        let count = self.stamps.iter().filter(taken).count();
+        let last = self.stamps.back().map_or(0, |stamp| stamp.at_us);
+        let free_us = last.saturating_add(self.period_us);
+        let resets_at = rounded_up_ms(self.unix_offset_us.saturating_add_unsigned(free_us));
+        (u32::try_from(count).unwrap_or(u32::MAX), resets_at)
+    }
+
     pub(super) fn clear(&mut self) {
         self.stamps.clear();
     }

@@ -67,6 +67,21 @@ impl Fixed {
         self.count
     }
 
+    pub(super) fn resets_at(&self) -> i64 {
+        self.resets_at
+    }
+
+    /// Whether it is what Redis said at `moment` or later, and nothing else.
+    #[expect(clippy::cast_possible_truncation, reason = "compared modulo 2^32")]
+    pub(super) fn was_heard_since(&self, moment: Moment) -> bool {
+        self.unmerged.is_none()
+            && self
+                .heard_ms
+                .wrapping_sub(moment.elapsed_ms() as u32)
+                .cast_signed()
+                >= 0
+    }
+
     pub(super) fn limit(&self) -> u32 {
         self.limit
     }

@@ -5,15 +5,15 @@
 //! forgotten, all newcomers of a rule share one counter: under a flood a stranger is refused early rather than admitted
 //! uncounted. One shard is walked at a time, so nobody waits long for a sweep.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::fixed::Fixed;
 use super::shard::{Counter, Shard};
-use super::{Answer, Ask, Count, Merge, Merged, Moment, Reply, Standing, Taken};
-use crate::rate_limit::key::CounterKey;
+use super::{Answer, Ask, Count, Merge, Merged, Moment, Reading, Reply, Standing, Taken};
+use crate::rate_limit::key::{Counted, CounterKey, Subject};
 
 /// Most counters in a shard: what a map of 1024 places holds before it doubles. A shard is scanned as a whole, in some
 /// 10 µs.
@@ -290,14 +290,47 @@ impl MemoryStore {
         self.len() == 0
     }
 
+    /// What `keep` wants of the open windows of one shard.
+    #[must_use]
+    pub fn read(&self, now: Moment, shard: usize, keep: impl Fn(&CounterKey) -> bool) -> Vec<Reading> {
+        let Some(shard) = self.shards.get(shard) else {
+            return Vec::new();
+        };
+        let shard = lock(shard);
+        let open = shard
+            .counters
+            .iter()
+            .filter(|(key, counter)| counter.is_live(now) && keep(key));
+        open.map(|(key, counter)| counter.read(now, key)).collect()
+    }
+
+    /// The same for the windows of one subject.
+    #[must_use]
+    pub fn read_subject(&self, now: Moment, subject: &Subject) -> Vec<Reading> {
+        self.read(now, self.place_of(&Counted::of(subject)), |key| {
+            key.counts(subject)
+        })
+    }
+
+    /// Forgets the counters of `subject`, as an operator wants it. Of what Redis counts, only what is older than
+    /// `asked_at`: what it said later it said knowing of the reset.
+    pub fn forget(&self, subject: &Subject, asked_at: Option<Moment>) {
+        let place = self.place_of(&Counted::of(subject));
+        if let Some(shard) = self.shards.get(place) {
+            lock(shard).forget(|key| key.counts(subject), asked_at);
+        }
+    }
+
     fn place(&self, key: &CounterKey) -> usize {
-        let mut state = self.hasher.build_hasher();
-        key.hash_subject(&mut state);
+        self.place_of(key.counted())
+    }
+
+    fn place_of(&self, counted: &Counted) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "any bits choose as well as others"
         )]
-        let hash = state.finish() as usize;
+        let hash = self.hasher.hash_one(counted) as usize;
         hash % self.shards.len()
     }
 

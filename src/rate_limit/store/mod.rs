@@ -11,6 +11,8 @@ mod reply;
 mod shard;
 
 use super::key::CounterKey;
+use super::limit::Window;
+use super::rule::Rules;
 
 /// One window to charge.
 #[derive(Clone, Debug)]
@@ -123,6 +125,25 @@ pub enum Standing {
     Instead,
     /// Of Redis, which did not answer in time and may count the same units yet.
     Doubtful,
+}
+
+/// An open window, as an operator sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// Which counter.
+    pub key: CounterKey,
+    /// Units counted in the window.
+    pub count: u32,
+    /// The window's end (`exact`: when the last unit is freed), Unix milliseconds.
+    pub resets_at: i64,
+}
+
+impl Reading {
+    /// The window that is counted, as `rules` have it now.
+    #[must_use]
+    pub fn limit(&self, rules: &Rules) -> Option<Window> {
+        self.key.window(rules.get(self.key.rule()))
+    }
 }
 
 /// What Redis answered about one ask.

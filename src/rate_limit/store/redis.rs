@@ -3,6 +3,9 @@
 //! Each decision is one script. A script's text is sent only where Redis does not know it (`NOSCRIPT`, which means that
 //! nothing ran); nothing that counts is ever sent twice. Needs Redis 7 or later (`PEXPIRETIME`).
 
+#[path = "redis_counters.rs"]
+mod counters;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use uuid::Uuid;
 
 pub use super::reply::{Failure, Roll, TakeReply};
 use super::{Ask, Merge, Merged, Taken};
-use crate::rate_limit::key::CounterKey;
+use crate::rate_limit::key::{CounterKey, Subject};
 use crate::rate_limit::{RedisSettings, StartError};
 
 /// Probe keys, so that with some certainty each node of a cluster holds one.
@@ -50,6 +53,8 @@ struct Scripts {
     refund: Script,
     clear: Script,
     announce: Script,
+    reset: Script,
+    read: Script,
 }
 
 impl Scripts {
@@ -67,6 +72,8 @@ impl Scripts {
             refund: script(include_str!("refund.lua")),
             clear: script(include_str!("clear.lua")),
             announce: script(include_str!("announce.lua")),
+            reset: script(include_str!("reset.lua")),
+            read: script(include_str!("read.lua")),
         }
     }
 }
@@ -523,15 +530,18 @@ impl Link {
         reply.ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
     }
 
-    /// Says that this process is alive and asks who else is, of those heard within `life`.
-    pub async fn announce(&self, life: Duration) -> Result<Roll, Failure> {
+    /// Says that this process is alive and asks who else is, of those heard within `life`, and who was reset by an
+    /// operator since `heard_us` (Unix microseconds of Redis).
+    pub async fn announce(&self, life: Duration, heard_us: i64) -> Result<Roll, Failure> {
         let mut call = Cmd::new();
         call.arg("EVALSHA")
             .arg(&self.scripts.announce.sha)
-            .arg(1)
-            .arg(self.fleet_key());
+            .arg(2)
+            .arg(self.fleet_key())
+            .arg(self.resets_key());
         call.arg(&self.names.process)
-            .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+            .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
+            .arg(heard_us);
         let value = self.clone().run(call, |scripts| &scripts.announce).await?;
         roll(&value).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
     }
@@ -545,6 +555,11 @@ impl Link {
 
     fn fleet_key(&self) -> String {
         format!("{}:fleet", self.names.prefix)
+    }
+
+    /// In a cluster it lies where the list of processes lies.
+    fn resets_key(&self) -> String {
+        format!("{{{}}}:resets", self.fleet_key())
     }
 
     /// Sends `EVALSHA`, and once `EVAL` where Redis does not know the script.
@@ -583,6 +598,14 @@ fn int(value: &Value) -> Option<i64> {
     }
 }
 
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
 fn take_reply(value: &Value, asked: usize) -> Option<TakeReply> {
     let Value::Array(parts) = value else { return None };
     let (admitted, parts) = parts.split_first()?;
@@ -616,20 +639,23 @@ fn merged(value: &Value) -> Option<Merged> {
     })
 }
 
+fn reset(value: &Value) -> Option<(i64, Subject)> {
+    let (moment, subject) = text(value)?.split_once(' ')?;
+    Some((moment.parse().ok()?, Subject::from_tag(subject)?))
+}
+
 fn roll(value: &Value) -> Option<Roll> {
     let Value::Array(parts) = value else { return None };
-    let [known, Value::Array(names)] = parts.as_slice() else {
+    let [known, Value::Array(names), Value::Array(resets)] = parts.as_slice() else {
         return None;
     };
     let number = |name: &Value| {
-        let Value::BulkString(name) = name else {
-            return None;
-        };
-        let name = std::str::from_utf8(name).ok()?;
-        u64::from_str_radix(name.strip_prefix('p')?.strip_suffix(':')?, 16).ok()
+        let number = text(name)?.strip_prefix('p')?.strip_suffix(':')?;
+        u64::from_str_radix(number, 16).ok()
     };
     Some(Roll {
         was_known: int(known)? == 1,
         alive: names.iter().filter_map(number).collect(),
+        resets: resets.iter().filter_map(reset).collect(),
     })
 }

@@ -1,6 +1,7 @@
 //! What a call to Redis comes to: an answer or a failure. Knows no connection.
 
 use super::Reply;
+use crate::rate_limit::key::Subject;
 
 /// Why Redis gave no answer. Holds no address, no password and no key.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -53,4 +54,6 @@ pub struct Roll {
     pub was_known: bool,
     /// Everyone on the list, by their numbers.
     pub alive: Vec<u64>,
+    /// Resets by operators that were not heard of before: the moment (Unix microseconds of Redis), and who was reset.
+    pub resets: Vec<(i64, Subject)>,
 }

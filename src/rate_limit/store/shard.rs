@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::exact::Exact;
 use super::fixed::Fixed;
-use super::{Ask, Count, Moment, Reply, Standing};
+use super::{Ask, Count, Moment, Reading, Reply, Standing};
 use crate::rate_limit::key::CounterKey;
 
 /// Some of the counters.
@@ -115,6 +115,26 @@ impl Counter {
         }
     }
 
+    pub(super) fn read(&self, now: Moment, key: &CounterKey) -> Reading {
+        let (count, resets_at) = match self {
+            Self::Fixed(counter) => (counter.count(), counter.resets_at()),
+            Self::Exact(counter) => counter.read(now),
+        };
+        Reading {
+            key: key.clone(),
+            count,
+            resets_at,
+        }
+    }
+
+    /// Forgets what is older than `asked_at`. Answers whether anything is left.
+    fn forget(&mut self, asked_at: Moment) -> bool {
+        match self {
+            Self::Fixed(counter) => counter.was_heard_since(asked_at),
+            Self::Exact(counter) => counter.forget(asked_at),
+        }
+    }
+
     pub(super) fn hear(&mut self, now: Moment, ask: &Ask, reply: Reply) {
         match self {
             Self::Fixed(counter) => counter.hear(now, ask, reply),
@@ -180,6 +200,14 @@ impl Shard {
         if self.counters.values().any(|counter| !counter.is_live(now)) {
             self.keep(|counter| counter.is_live(now));
         }
+    }
+
+    /// Forgets what is older than `asked_at`, or all, of the counters that `goes` names.
+    pub(super) fn forget(&mut self, goes: impl Fn(&CounterKey) -> bool, asked_at: Option<Moment>) {
+        self.counters
+            .retain(|key, counter| !goes(key) || asked_at.is_some_and(|asked_at| counter.forget(asked_at)));
+        self.weight = self.counters.values().map(Counter::weight).sum();
+        self.full_until_ms = 0;
     }
 
     /// Drops all but the counters that `stay`. Into a new map: a map that many have come to and gone from keeps their

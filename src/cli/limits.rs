@@ -1,0 +1,233 @@
+//! `stile limits`: what is counted, and of whom; and freeing somebody.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use serde_json::json;
+
+use super::table::table;
+use crate::accounts::{Email, counted_as};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, Source};
+use crate::rate_limit::operator::{Counters, OperatorError};
+use crate::rate_limit::store::Reading;
+use crate::rate_limit::{Client, Rules, Subject, Window};
+use crate::storage::{Database, DatabaseUrl};
+
+const SUBJECT: &str =
+    "An IP address, an account's e-mail address, or what `stile limits list` prints as subject";
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    /// Print every counter that counts anything.
+    #[command(after_long_help = super::reads_everything())]
+    List {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the counters of one client or account.
+    #[command(after_long_help = super::reads_everything())]
+    Show {
+        #[arg(help = SUBJECT)]
+        subject: String,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Empty the counters of one client or account, in every process within two seconds.
+    #[command(after_long_help = super::reads_everything())]
+    Reset {
+        #[arg(help = SUBJECT)]
+        subject: String,
+    },
+}
+
+/// Why a command came to nothing: the arguments, or the world.
+enum Refusal {
+    Subject(String),
+    Failure(String),
+}
+
+impl From<OperatorError> for Refusal {
+    fn from(error: OperatorError) -> Self {
+        Self::Failure(error.to_string())
+    }
+}
+
+pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode {
+    // Looking must not make a signing key.
+    let source = Source::from_process(env_file).map(Source::look_only);
+    let config = match source.and_then(|source| Config::from_source(&source)) {
+        Ok(config) => config,
+        Err(errors) => {
+            super::complain(&errors);
+            return ExitCode::from(2);
+        }
+    };
+    match answer(&config, command).await {
+        Ok(text) => super::print(&text),
+        Err(Refusal::Failure(message)) => super::failure(&message),
+        Err(Refusal::Subject(message)) => {
+            super::say_error(&message);
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn answer(config: &Config, command: &Command) -> Result<String, Refusal> {
+    let connect = || Counters::connect(&config.rate_limit, &config.operator_socket);
+    match command {
+        Command::List { json } => {
+            let readings = connect().await?.all().await?;
+            Ok(printed(config, readings, *json))
+        }
+        Command::Show { subject, json } => {
+            let subjects = subjects(config, subject).await?;
+            let readings = connect().await?.of(&subjects).await?;
+            Ok(printed(config, readings, *json))
+        }
+        Command::Reset { subject } => {
+            let subjects = subjects(config, subject).await?;
+            Ok(match connect().await?.reset(&subjects).await? {
+                0 => format!("nothing was counted of {subject}\n"),
+                1 => format!("1 counter of {subject} was emptied\n"),
+                count => format!("{count} counters of {subject} were emptied\n"),
+            })
+        }
+    }
+}
+
+/// Who is meant, as the limiter knows him.
+async fn subjects(config: &Config, text: &str) -> Result<Vec<Subject>, Refusal> {
+    let client = |address: IpAddr| {
+        vec![Subject::Client(Client::of(
+            address,
+            config.rate_limit.ipv6_prefix,
+        ))]
+    };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(client(address));
+    }
+    if let Ok(network) = text.parse::<IpNet>() {
+        let subjects = client(network.network());
+        // An IPv4 address is counted alone; of IPv6, networks of one length are.
+        let whole = matches!(network, IpNet::V4(network) if network.prefix_len() == 32);
+        if whole
+            || subjects
+                .iter()
+                .any(|subject| subject.to_string() == network.trunc().to_string())
+        {
+            return Ok(subjects);
+        }
+        let prefix = config.rate_limit.ipv6_prefix;
+        return Err(Refusal::Subject(format!(
+            "`{text}` is no client: IPv4 addresses are counted alone, IPv6 by networks of /{prefix}"
+        )));
+    }
+    if text == Client::unknown().to_string() {
+        return Ok(vec![Subject::Client(Client::unknown())]);
+    }
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(vec![Subject::Account(text.to_ascii_lowercase())]);
+    }
+    match Email::parse(text) {
+        Ok(email) => account(config, &email).await,
+        Err(_) => Err(Refusal::Subject(format!(
+            "`{}` is no IP address, no e-mail address and no account's key",
+            text.escape_default()
+        ))),
+    }
+}
+
+async fn account(config: &Config, email: &Email) -> Result<Vec<Subject>, Refusal> {
+    let failed = |error: &dyn std::fmt::Display| Refusal::Failure(format!("the database: {error}"));
+    let none_yet = matches!(&config.storage.url, DatabaseUrl::Sqlite(path) if !path.exists());
+    let database = if none_yet {
+        None
+    } else {
+        Some(
+            Database::connect(&config.storage)
+                .await
+                .map_err(|error| failed(&error))?,
+        )
+    };
+    let keys = &config.credentials.secret_keys;
+    let subjects = counted_as(database.as_ref(), keys, email).await;
+    if let Some(database) = database {
+        database.close().await;
+    }
+    subjects.map_err(|error| failed(&error))
+}
+
+/// One counter.
+#[derive(Serialize)]
+struct Line {
+    rule: &'static str,
+    subject: String,
+    count: u32,
+    /// Unknown where the limit has no such window any more.
+    limit: Option<u32>,
+    window_seconds: Option<u32>,
+    strategy: &'static str,
+    resets_at: Timestamp,
+    resets_in_seconds: u64,
+}
+
+fn printed(config: &Config, mut readings: Vec<Reading>, as_json: bool) -> String {
+    // The fullest first: those are looked for.
+    let rules = &config.rate_limit.rules;
+    let fullness = |reading: &Reading| {
+        let limit = reading.limit(rules).map_or(1, |window| window.count().max(1));
+        u64::from(reading.count) * 1000 / u64::from(limit)
+    };
+    readings.sort_by_cached_key(|reading| {
+        let name = reading.key.name("");
+        (std::cmp::Reverse(fullness(reading)), name)
+    });
+    let now = Clock::system().now();
+    let lines: Vec<Line> = readings.iter().map(|reading| line(reading, rules, now)).collect();
+    if as_json {
+        return format!("{:#}\n", json!(lines));
+    }
+    if lines.is_empty() {
+        return "nothing is counted\n".to_owned();
+    }
+    let rows: Vec<[String; 5]> = lines
+        .into_iter()
+        .map(|line| {
+            let unknown = || "?".to_owned();
+            [
+                line.rule.to_owned(),
+                line.subject,
+                format!(
+                    "{}/{}",
+                    line.count,
+                    line.limit.map_or_else(unknown, |limit| limit.to_string())
+                ),
+                line.window_seconds
+                    .map_or_else(unknown, |seconds| format!("{seconds} s")),
+                format!("{} s", line.resets_in_seconds),
+            ]
+        })
+        .collect();
+    table(["LIMIT", "SUBJECT", "COUNT", "WINDOW", "ENDS IN"], &rows)
+}
+
+fn line(reading: &Reading, rules: &Rules, now: Timestamp) -> Line {
+    let window = reading.limit(rules);
+    let resets_at = Timestamp::from_millis(reading.resets_at);
+    Line {
+        rule: reading.key.rule().name(),
+        subject: reading.key.subject().to_string(),
+        count: reading.count,
+        limit: window.map(Window::count),
+        window_seconds: window.map(Window::seconds),
+        strategy: if reading.key.is_exact() { "exact" } else { "fixed" },
+        resets_at,
+        resets_in_seconds: resets_at.since(now).as_secs(),
+    }
+}
