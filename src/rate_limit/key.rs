@@ -200,7 +200,7 @@ impl CounterKey {
         format!("{prefix}:api_token:{{{token}}}:version")
     }
 
-    /// Reads what [`Self::write`] wrote; `None` for a key that is no counter.
+    /// Reads what `write` wrote; `None` for a key that is no counter.
     #[must_use]
     pub fn from_name(prefix: &str, name: &str) -> Option<Self> {
         let name = name.strip_prefix(prefix)?.strip_prefix(':')?;
