@@ -5,6 +5,7 @@
 //! to the limit exactly.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// The processes that share a limit, and this one among them.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct Fleet {
     me: u64,
     /// All known processes, this one among them; each once.
     members: Vec<u64>,
+    /// Members of before an outage, and how long they are taken for alive after it.
+    before: (Vec<u64>, Duration),
     /// Processes that share, where the operator says so.
     size: Option<NonZeroU32>,
 }
@@ -23,13 +26,26 @@ impl Fleet {
         Self {
             me,
             members: vec![me],
+            before: (Vec::new(), Duration::ZERO),
             size,
         }
     }
 
+    /// Redis is back. Until `until` all that were alive before the outage are taken for alive: the list knows only who was
+    /// faster than this process, and its share must not grow before the others have said what they admitted.
+    pub fn rejoin(&mut self, until: Duration) {
+        self.before = (self.members.clone(), until);
+    }
+
     /// The same process, having learned who is alive.
-    pub fn learn(&mut self, alive: impl IntoIterator<Item = u64>) {
-        self.members = alive.into_iter().chain([self.me]).collect();
+    pub fn learn(&mut self, alive: impl IntoIterator<Item = u64>, now: Duration) {
+        let (before, until) = &self.before;
+        let before = before.iter().filter(|_| now < *until);
+        self.members = alive
+            .into_iter()
+            .chain(before.copied())
+            .chain([self.me])
+            .collect();
         self.members.sort_unstable();
         self.members.dedup();
     }
@@ -91,7 +107,7 @@ mod tests {
         ids.iter()
             .map(|me| {
                 let mut fleet = Fleet::alone(*me, None);
-                fleet.learn(ids.iter().copied());
+                fleet.learn(ids.iter().copied(), Duration::ZERO);
                 fleet
             })
             .collect()
@@ -116,6 +132,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_share_does_not_grow_because_others_come_back_later_than_this_process() {
+        let seconds = Duration::from_secs;
+        let mut fleet = Fleet::alone(1, None);
+        fleet.learn([1, 2, 3], seconds(1));
+        fleet.rejoin(seconds(25));
+        fleet.learn([1], seconds(20));
+        assert_eq!(fleet.share("key", 9), 3);
+        fleet.learn([1, 4], seconds(21));
+        assert_eq!(fleet.size(), 4, "one who is new is one more");
+        fleet.learn([1, 4], seconds(25));
+        assert_eq!(fleet.size(), 2, "who does not come back is gone");
     }
 
     #[test]

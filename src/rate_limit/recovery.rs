@@ -79,6 +79,10 @@ impl Remote {
     /// Goes over to Redis. Answers how long it was lost.
     fn connected(&self, link: Link, reply: &TakeReply, roll: &Roll) -> Option<Duration> {
         self.learn_time(reply.redis_us);
+        self.fleet
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rejoin(self.elapsed() + LIFE);
         self.learn_fleet(roll);
         self.hear_resets(&roll.resets);
         self.breaker.forget();
@@ -94,7 +98,7 @@ impl Remote {
         self.fleet
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .learn(roll.alive.iter().copied());
+            .learn(roll.alive.iter().copied(), self.elapsed());
     }
 
     /// Merges what was admitted meanwhile, says so, and gives Redis back whatever windows it lost.

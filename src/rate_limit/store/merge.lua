@@ -25,6 +25,9 @@ elseif ARGV[5] == '1' and reset == known_end then
   -- end (clear.lua), so this does not undo it.
   count = math.max(count, known)
 end
+-- Windows that were opened apart end with the first of them: whoever is refused by both waits no longer than by one. (A
+-- frozen server that goes on works off old calls first, and opens a window for them.)
+if known_end > now then reset = math.min(reset, known_end) end
 if ARGV[4] == '1' and redis.call('SET', KEYS[2], 1, 'NX', 'PXAT', reset) then
   count = count + add
 end
