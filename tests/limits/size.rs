@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 
 use stile::clock::{Clock, Timestamp};
-use stile::rate_limit::{Charge, Client, Limiter, Rule, Settings};
+use stile::rate_limit::store::memory::MemoryStore;
+use stile::rate_limit::store::{Moment, Standing};
+use stile::rate_limit::{Charge, Client, Limiter, Plan, Rule, Settings};
 
-use crate::stand::{admitted, charge, settings};
+use crate::stand::{admitted, charge, rules, settings};
 
 fn small(memory_keys: usize, limits: &[(Rule, &str)]) -> (Limiter, Clock) {
     let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
@@ -88,6 +90,40 @@ async fn exact_counters_are_bounded_by_what_they_hold() {
         "{}",
         limiter.counters_in_memory()
     );
+}
+
+/// 46, without a clock: however many clients there are, one step of the sweep holds the lock of one shard, and a shard
+/// is never more than what is looked through in some ten microseconds (`cargo bench --bench limiter` prints it).
+#[test]
+fn a_sweep_holds_a_request_for_one_small_shard_at_most() {
+    const MOST_IN_A_SHARD: usize = 900;
+    let keys = 200_000;
+    let store = MemoryStore::new(NonZeroUsize::new(keys).unwrap());
+    let rules = rules(&[(Rule::Login, "3/minute")]);
+    let at = |millis: u64| Moment {
+        elapsed_us: millis * 1000,
+        unix_us: 0,
+    };
+    for number in 0..300_000 {
+        let plan = Plan::of(&stranger(number, Rule::Login), &rules, |_| 1);
+        let _ = store.take(at(0), &plan.asks, &|_, limit| limit, Standing::Sole);
+    }
+    let shards = store.shard_count();
+    let held = |shard| store.read(at(0), shard, |_| true).len();
+    let mut left: usize = (0..shards).map(held).sum();
+    assert!(left > keys / 2 && left <= keys, "{left}");
+    for shard in 0..shards {
+        let step = held(shard);
+        assert!(step <= MOST_IN_A_SHARD, "{step} counters under one lock");
+        store.sweep(at(60_000), shard);
+        left -= step;
+        assert_eq!(
+            store.len(),
+            left,
+            "one step sweeps one shard, all of it, and no other"
+        );
+    }
+    assert!(store.is_empty());
 }
 
 /// 45 and the bytes of issue 3. Long: `cargo test --release --test limits -- --ignored`.
