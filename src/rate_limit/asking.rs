@@ -129,29 +129,24 @@ impl Remote {
 
     /// Turns what Redis said to one group, or did not say, into an answer.
     fn conclude(&self, now: Moment, link: &Link, asks: &[Ask], group: &mut Group, timed_out: bool) {
-        let of_group: Vec<Ask> = group
-            .places
-            .iter()
-            .filter_map(|place| asks.get(*place))
-            .cloned()
-            .collect();
+        let of_group = || group.places.iter().filter_map(|place| asks.get(*place));
         let standing = match &group.result {
             Some(Ok(reply)) => {
                 self.breaker.succeeded();
                 self.learn_time(reply.redis_us);
-                for (place, ask) in of_group.iter().enumerate() {
+                for (place, ask) in of_group().enumerate() {
                     if let Some(reply) = reply.reply(place) {
                         self.memory.hear(now, ask, reply);
                     }
                 }
-                let counts = of_group
-                    .iter()
+                let counts = of_group()
                     .zip(&reply.counts)
                     .map(|(ask, count)| counted(ask, *count, reply));
+                let counts = counts.collect();
                 group.answer = Answer {
                     admitted: reply.admitted,
                     void: reply.void,
-                    counts: counts.collect(),
+                    counts,
                 };
                 return;
             }
@@ -166,6 +161,7 @@ impl Remote {
                 Standing::Doubtful
             }
         };
+        let of_group: Vec<Ask> = of_group().cloned().collect();
         group.by = By::Memory(standing);
         group.answer = self.take_in_memory(now, &of_group, standing);
     }

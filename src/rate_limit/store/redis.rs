@@ -139,16 +139,15 @@ impl std::fmt::Debug for Dialer {
 
 /// An open connection. Clones share it.
 #[derive(Clone)]
-pub struct Link {
+pub struct Link(Arc<Line>);
+
+struct Line {
     connection: Connection,
     gone: CancellationToken,
-    /// Tells connections apart.
-    serial: Arc<()>,
     scripts: Arc<Scripts>,
     names: Arc<Names>,
 }
 
-#[derive(Clone)]
 enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
@@ -226,13 +225,12 @@ impl RedisStore {
             }
             Dialer::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
         };
-        let link = Link {
+        let link = Link(Arc::new(Line {
             connection,
             gone,
-            serial: Arc::default(),
             scripts: self.scripts.clone(),
             names: self.names.clone(),
-        };
+        }));
         let scripts = &*self.scripts;
         for script in [
             &scripts.take,
@@ -243,8 +241,7 @@ impl RedisStore {
             &scripts.refund,
             &scripts.clear,
         ] {
-            link.clone()
-                .send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
+            link.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
                 .await?;
         }
         Ok(link)
@@ -330,24 +327,24 @@ impl Link {
     /// Whether both are the same connection.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.serial, &other.serial)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Waits until the connection has ended. In a cluster, where one of several may end, for ever.
     pub async fn closed(&self) -> Failure {
-        self.gone.cancelled().await;
+        self.0.gone.cancelled().await;
         Failure::Disconnected("connection lost".to_owned())
     }
 
     /// Places of `asks` by the part of Redis that can decide them together: all of them, or in a cluster those of a slot.
     #[must_use]
     pub fn groups(&self, asks: &[Ask]) -> Vec<Vec<usize>> {
-        if matches!(self.connection, Connection::Single(_)) {
+        if matches!(self.0.connection, Connection::Single(_)) {
             return vec![(0..asks.len()).collect()];
         }
         let mut groups: Vec<(Slot, Vec<usize>)> = Vec::new();
         for (place, ask) in asks.iter().enumerate() {
-            let slot = Slot::for_key(ask.key.name(&self.names.prefix));
+            let slot = Slot::for_key(ask.key.name(&self.0.names.prefix));
             match groups.iter_mut().find(|(known, _)| *known == slot) {
                 Some((_, places)) => places.push(place),
                 None => groups.push((slot, vec![place])),
@@ -366,14 +363,14 @@ impl Link {
     ) -> impl Future<Output = Result<TakeReply, Failure>> + Send + 'static {
         let guard = asks
             .first()
-            .and_then(|ask| Some((ask.version?, ask.key.mark(&self.names.prefix)?)));
+            .and_then(|ask| Some((ask.version?, ask.key.mark(&self.0.names.prefix)?)));
         let mut call = Cmd::with_capacity(5 + asks.len() * 6, 64 + asks.len() * 96);
         let keys = asks.len() + usize::from(guard.is_some());
-        call.arg("EVALSHA").arg(&self.scripts.take.sha).arg(keys);
+        call.arg("EVALSHA").arg(&self.0.scripts.take.sha).arg(keys);
         let mut name = String::with_capacity(64);
         for ask in asks {
             name.clear();
-            ask.key.write(&self.names.prefix, &mut name);
+            ask.key.write(&self.0.names.prefix, &mut name);
             call.arg(name.as_str());
         }
         if let Some((_, mark)) = &guard {
@@ -383,7 +380,7 @@ impl Link {
             let limit = if ask.shadow { NEVER } else { u64::from(ask.limit) };
             call.arg(limit).arg(ask.period_ms).arg(ask.cost);
             if ask.key.is_exact() {
-                call.arg(&self.names.process).arg(ask.id);
+                call.arg(&self.0.names.process).arg(ask.id);
             } else {
                 let (count, ends) = known.get(place).copied().flatten().unwrap_or_default();
                 call.arg(count).arg(ends);
@@ -403,9 +400,9 @@ impl Link {
     /// Reads the counters of `asks`, which lie in one slot. Charges nothing.
     pub async fn peek(&self, asks: &[Ask]) -> Result<TakeReply, Failure> {
         let mut call = Cmd::new();
-        call.arg("EVALSHA").arg(&self.scripts.peek.sha).arg(asks.len());
+        call.arg("EVALSHA").arg(&self.0.scripts.peek.sha).arg(asks.len());
         for ask in asks {
-            call.arg(ask.key.name(&self.names.prefix));
+            call.arg(ask.key.name(&self.0.names.prefix));
         }
         for ask in asks {
             call.arg(if ask.key.is_exact() { ask.period_ms } else { 0 });
@@ -418,9 +415,9 @@ impl Link {
     pub async fn void(&self, token: Uuid, version: i64, life: Duration) -> Result<(), Failure> {
         let mut call = Cmd::new();
         call.arg("EVALSHA")
-            .arg(&self.scripts.void.sha)
+            .arg(&self.0.scripts.void.sha)
             .arg(1)
-            .arg(CounterKey::mark_of(&self.names.prefix, token))
+            .arg(CounterKey::mark_of(&self.0.names.prefix, token))
             .arg(version)
             .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
         self.clone().run(call, |scripts| &scripts.void).await.map(|_| ())
@@ -435,7 +432,7 @@ impl Link {
         offset_us: i64,
         raise: bool,
     ) -> Result<Merged, Failure> {
-        let name = key.name(&self.names.prefix);
+        let name = key.name(&self.0.names.prefix);
         let value = match merge {
             Merge::Fixed {
                 known,
@@ -445,7 +442,7 @@ impl Link {
             } => {
                 let mut call = Cmd::new();
                 call.arg("EVALSHA")
-                    .arg(&self.scripts.merge.sha)
+                    .arg(&self.0.scripts.merge.sha)
                     .arg(2)
                     .arg(&name)
                     .arg(self.mark(&name, *ticket));
@@ -459,13 +456,13 @@ impl Link {
             Merge::Exact { stamps, period_ms } => {
                 let mut call = Cmd::new();
                 call.arg("EVALSHA")
-                    .arg(&self.scripts.merge_exact.sha)
+                    .arg(&self.0.scripts.merge_exact.sha)
                     .arg(1)
                     .arg(&name)
                     .arg(*period_ms);
                 for (at_us, id) in stamps {
                     call.arg(offset_us.saturating_add_unsigned(*at_us));
-                    call.arg(format!("{}{id}", self.names.process));
+                    call.arg(format!("{}{id}", self.0.names.process));
                 }
                 self.clone().run(call, |scripts| &scripts.merge_exact).await?
             }
@@ -475,7 +472,7 @@ impl Link {
 
     /// The key that marks a ticket as merged. In a cluster it lies where the counter lies.
     fn mark(&self, name: &str, ticket: u64) -> String {
-        let process = &self.names.process;
+        let process = &self.0.names.process;
         if name.contains('{') {
             format!("{name}:merged:{process}{ticket}")
         } else {
@@ -487,12 +484,12 @@ impl Link {
     pub async fn refund(&self, taken: &Taken) -> Result<bool, Failure> {
         let mut call = Cmd::new();
         call.arg("EVALSHA")
-            .arg(&self.scripts.refund.sha)
+            .arg(&self.0.scripts.refund.sha)
             .arg(1)
-            .arg(taken.key.name(&self.names.prefix))
+            .arg(taken.key.name(&self.0.names.prefix))
             .arg(taken.cost);
         if taken.key.is_exact() {
-            call.arg(&self.names.process).arg(taken.id);
+            call.arg(&self.0.names.process).arg(taken.id);
         } else {
             call.arg(taken.resets_at);
         }
@@ -504,24 +501,24 @@ impl Link {
     pub async fn clear(&self, key: &CounterKey) -> Result<(), Failure> {
         let mut call = Cmd::new();
         call.arg("EVALSHA")
-            .arg(&self.scripts.clear.sha)
+            .arg(&self.0.scripts.clear.sha)
             .arg(1)
-            .arg(key.name(&self.names.prefix));
+            .arg(key.name(&self.0.names.prefix));
         self.clone().run(call, |scripts| &scripts.clear).await.map(|_| ())
     }
 
     /// Runs the real script, so that a server that cannot count (read-only, out of memory, loading) does not pass. On a
     /// cluster several keys are tried, spread over its nodes.
     pub async fn probe(&self) -> Result<TakeReply, Failure> {
-        let probes = if matches!(self.connection, Connection::Single(_)) {
+        let probes = if matches!(self.0.connection, Connection::Single(_)) {
             1
         } else {
             PROBES
         };
         let calls = (0..probes).map(|place| {
             let mut call = Cmd::new();
-            let name = format!("{}:probe:{}{place}", self.names.prefix, self.names.process);
-            call.arg("EVALSHA").arg(&self.scripts.take.sha).arg(1).arg(name);
+            let name = format!("{}:probe:{}{place}", self.0.names.prefix, self.0.names.process);
+            call.arg("EVALSHA").arg(&self.0.scripts.take.sha).arg(1).arg(name);
             call.arg(NEVER).arg(1000).arg(1).arg(0).arg(0);
             self.clone().run(call, |scripts| &scripts.take)
         });
@@ -535,11 +532,11 @@ impl Link {
     pub async fn announce(&self, life: Duration, heard_us: i64) -> Result<Roll, Failure> {
         let mut call = Cmd::new();
         call.arg("EVALSHA")
-            .arg(&self.scripts.announce.sha)
+            .arg(&self.0.scripts.announce.sha)
             .arg(2)
             .arg(self.fleet_key())
             .arg(self.resets_key());
-        call.arg(&self.names.process)
+        call.arg(&self.0.names.process)
             .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
             .arg(heard_us);
         let value = self.clone().run(call, |scripts| &scripts.announce).await?;
@@ -549,12 +546,12 @@ impl Link {
     /// Takes this process off the list.
     pub async fn leave(&self) -> Result<(), Failure> {
         let mut call = redis::cmd("ZREM");
-        call.arg(self.fleet_key()).arg(&self.names.process);
-        Ok(self.clone().send(&call).await.map(|_| ())?)
+        call.arg(self.fleet_key()).arg(&self.0.names.process);
+        Ok(self.send(&call).await.map(|_| ())?)
     }
 
     fn fleet_key(&self) -> String {
-        format!("{}:fleet", self.names.prefix)
+        format!("{}:fleet", self.0.names.prefix)
     }
 
     /// In a cluster it lies where the list of processes lies.
@@ -563,7 +560,7 @@ impl Link {
     }
 
     /// Sends `EVALSHA`, and once `EVAL` where Redis does not know the script.
-    async fn run(mut self, call: Cmd, script: impl Fn(&Scripts) -> &Script + Send) -> Result<Value, Failure> {
+    async fn run(self, call: Cmd, script: impl Fn(&Scripts) -> &Script + Send) -> Result<Value, Failure> {
         let error = match self.send(&call).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -572,7 +569,7 @@ impl Link {
             return Err(error.into());
         }
         let mut whole = redis::cmd("EVAL");
-        whole.arg(script(&self.scripts).text);
+        whole.arg(script(&self.0.scripts).text);
         for arg in call.args_iter().skip(2) {
             if let redis::Arg::Simple(arg) = arg {
                 whole.arg(arg);
@@ -581,10 +578,10 @@ impl Link {
         Ok(self.send(&whole).await?)
     }
 
-    async fn send(&mut self, call: &Cmd) -> RedisResult<Value> {
-        let value = match &mut self.connection {
-            Connection::Single(connection) => connection.req_packed_command(call).await,
-            Connection::Cluster(connection) => connection.req_packed_command(call).await,
+    async fn send(&self, call: &Cmd) -> RedisResult<Value> {
+        let value = match &self.0.connection {
+            Connection::Single(connection) => connection.clone().req_packed_command(call).await,
+            Connection::Cluster(connection) => connection.clone().req_packed_command(call).await,
         };
         value.and_then(Value::extract_error)
     }

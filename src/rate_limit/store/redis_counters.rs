@@ -14,7 +14,7 @@ const STEP: u32 = 1000;
 impl Link {
     /// The counters whose keys match `pattern` (behind the prefix, as `SCAN` understands it), on every node.
     pub async fn counters(&self, pattern: &str) -> Result<Vec<CounterKey>, Failure> {
-        let prefix = &self.names.prefix;
+        let prefix = &self.0.names.prefix;
         let scan = |cursor: &str| {
             let mut step = redis::cmd("SCAN");
             step.arg(cursor).arg("MATCH").arg(format!("{prefix}{pattern}"));
@@ -25,7 +25,7 @@ impl Link {
         for node in self.nodes(&scan("0")).await? {
             let mut cursor = "0".to_owned();
             loop {
-                let step = self.clone().send_to(node.as_ref(), scan(&cursor)).await?;
+                let step = self.send_to(node.as_ref(), scan(&cursor)).await?;
                 let Value::Array(parts) = &step else {
                     return Err(unexpected());
                 };
@@ -50,7 +50,7 @@ impl Link {
 
     /// Where a walk has to go: the one server, or each master of the cluster.
     async fn nodes(&self, first: &Cmd) -> Result<Vec<Option<SingleNodeRoutingInfo>>, Failure> {
-        let Connection::Cluster(cluster) = &self.connection else {
+        let Connection::Cluster(cluster) = &self.0.connection else {
             return Ok(vec![None]);
         };
         let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
@@ -71,11 +71,12 @@ impl Link {
             .collect()
     }
 
-    async fn send_to(mut self, node: Option<&SingleNodeRoutingInfo>, call: Cmd) -> Result<Value, Failure> {
-        let (Some(node), Connection::Cluster(cluster)) = (node, &mut self.connection) else {
+    async fn send_to(&self, node: Option<&SingleNodeRoutingInfo>, call: Cmd) -> Result<Value, Failure> {
+        let (Some(node), Connection::Cluster(cluster)) = (node, &self.0.connection) else {
             return Ok(self.send(&call).await?);
         };
         let value = cluster
+            .clone()
             .route_command(call, RoutingInfo::SingleNode(node.clone()))
             .await;
         Ok(value.and_then(Value::extract_error)?)
@@ -86,9 +87,9 @@ impl Link {
         let window = key.window(rules.get(key.rule()));
         let mut call = Cmd::new();
         call.arg("EVALSHA")
-            .arg(&self.scripts.read.sha)
+            .arg(&self.0.scripts.read.sha)
             .arg(1)
-            .arg(key.name(&self.names.prefix))
+            .arg(key.name(&self.0.names.prefix))
             .arg(window.map_or(0, |window| u64::from(window.seconds()) * 1000));
         let value = self.clone().run(call, |scripts| &scripts.read).await?;
         let Value::Array(parts) = &value else {
@@ -110,7 +111,7 @@ impl Link {
         call.arg(self.resets_key())
             .arg(format!("({heard_us}"))
             .arg("+inf");
-        match self.clone().send(&call).await? {
+        match self.send(&call).await? {
             Value::Array(resets) => Ok(resets.iter().filter_map(reset).collect()),
             _ => Err(unexpected()),
         }
@@ -120,7 +121,7 @@ impl Link {
     pub async fn note_reset(&self, subjects: &[Subject]) -> Result<(), Failure> {
         let mut call = Cmd::new();
         call.arg("EVALSHA")
-            .arg(&self.scripts.reset.sha)
+            .arg(&self.0.scripts.reset.sha)
             .arg(1)
             .arg(self.resets_key());
         for subject in subjects {
