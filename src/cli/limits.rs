@@ -15,10 +15,10 @@ use crate::config::{Config, Source};
 use crate::rate_limit::operator::{Counters, OperatorError};
 use crate::rate_limit::store::Reading;
 use crate::rate_limit::{Client, Rules, Subject, Window};
-use crate::storage::{Database, DatabaseUrl};
+use crate::storage::{self, Database, DatabaseUrl};
 
 const SUBJECT: &str =
-    "An IP address, an account's e-mail address, or what `stile limits list` prints as subject";
+    "An IP address, an account's e-mail address, an API token's id, or what `stile limits list` prints";
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
@@ -92,7 +92,9 @@ async fn answer(config: &Config, command: &Command) -> Result<String, Refusal> {
         }
         Command::Reset { subject } => {
             let subjects = subjects(config, subject).await?;
-            Ok(match connect().await?.reset(&subjects).await? {
+            let counters = connect().await?;
+            forget_days(config, &subjects).await?;
+            Ok(match counters.reset(&subjects).await? {
                 0 => format!("nothing was counted of {subject}\n"),
                 1 => format!("1 counter of {subject} was emptied\n"),
                 count => format!("{count} counters of {subject} were emptied\n"),
@@ -128,6 +130,9 @@ async fn subjects(config: &Config, text: &str) -> Result<Vec<Subject>, Refusal> 
             "`{text}` is no client: IPv4 addresses are counted alone, IPv6 by networks of /{prefix}"
         )));
     }
+    if let Ok(token) = text.parse() {
+        return Ok(vec![Subject::Token(token)]);
+    }
     if text == Client::unknown().to_string() {
         return Ok(vec![Subject::Client(Client::unknown())]);
     }
@@ -137,30 +142,51 @@ async fn subjects(config: &Config, text: &str) -> Result<Vec<Subject>, Refusal> 
     match Email::parse(text) {
         Ok(email) => account(config, &email).await,
         Err(_) => Err(Refusal::Subject(format!(
-            "`{}` is no IP address, no e-mail address and no account's key",
+            "`{}` is no IP address, no e-mail address, no API token's id and no account's key",
             text.escape_default()
         ))),
     }
 }
 
 async fn account(config: &Config, email: &Email) -> Result<Vec<Subject>, Refusal> {
-    let failed = |error: &dyn std::fmt::Display| Refusal::Failure(format!("the database: {error}"));
-    let none_yet = matches!(&config.storage.url, DatabaseUrl::Sqlite(path) if !path.exists());
-    let database = if none_yet {
-        None
-    } else {
-        Some(
-            Database::connect(&config.storage)
-                .await
-                .map_err(|error| failed(&error))?,
-        )
-    };
+    let database = database(config).await?;
     let keys = &config.credentials.secret_keys;
     let subjects = counted_as(database.as_ref(), keys, email).await;
     if let Some(database) = database {
         database.close().await;
     }
     subjects.map_err(|error| failed(&error))
+}
+
+/// What a token used of its day is written down in the database too, and would be taken up again from there.
+async fn forget_days(config: &Config, subjects: &[Subject]) -> Result<(), Refusal> {
+    for subject in subjects {
+        let Subject::Token(token) = subject else { continue };
+        let Some(database) = database(config).await? else {
+            continue;
+        };
+        let forgotten = async {
+            let mut on = database.write().await?;
+            storage::forget_api_token_day(&mut on, *token).await
+        };
+        let forgotten = forgotten.await;
+        database.close().await;
+        forgotten.map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+/// None before the first start on SQLite.
+async fn database(config: &Config) -> Result<Option<Database>, Refusal> {
+    if matches!(&config.storage.url, DatabaseUrl::Sqlite(path) if !path.exists()) {
+        return Ok(None);
+    }
+    let database = Database::connect(&config.storage).await;
+    database.map(Some).map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::Failure(format!("the database: {error}"))
 }
 
 /// One counter.
@@ -225,7 +251,7 @@ fn line(reading: &Reading, rules: &Rules, now: Timestamp) -> Line {
         subject: reading.key.subject().to_string(),
         count: reading.count,
         limit: window.map(Window::count),
-        window_seconds: window.map(Window::seconds),
+        window_seconds: reading.window_seconds(rules),
         strategy: if reading.key.is_exact() { "exact" } else { "fixed" },
         resets_at,
         resets_in_seconds: resets_at.since(now).as_secs(),

@@ -76,13 +76,16 @@ pub enum Subject {
     Client(Client),
     /// An account: a hex HMAC that only the caller can relate to an address.
     Account(String),
+    /// An API token ([`super::Limiter::spend`]).
+    Token(Uuid),
 }
 
 impl Subject {
-    /// As it stands in keys: `ip:127.0.0.1`, `account:HMAC`.
+    /// As it stands in keys: `ip:127.0.0.1`, `account:HMAC`, `api_token:{ID}`.
     #[must_use]
     pub fn tag(&self) -> String {
         match self {
+            Self::Token(token) => format!("api_token:{{{token}}}"),
             Self::Client(client) => format!("ip:{client}"),
             Self::Account(mac) => format!("account:{mac}"),
         }
@@ -94,17 +97,22 @@ impl Subject {
         match tag.split_once(':')? {
             ("ip", client) => Client::from_name(client).map(Self::Client),
             ("account", mac) => Some(Self::Account(mac.to_owned())),
+            ("api_token", token) => {
+                let token = token.strip_prefix('{')?.strip_suffix('}')?;
+                token.parse().ok().map(Self::Token)
+            }
             _ => None,
         }
     }
 }
 
-/// Without its kind: `127.0.0.1`, the HMAC.
+/// Without its kind: `127.0.0.1`, the HMAC, the id.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(client) => client.fmt(f),
             Self::Account(mac) => f.write_str(mac),
+            Self::Token(token) => token.fmt(f),
         }
     }
 }
@@ -162,6 +170,7 @@ impl Counted {
         match subject {
             Subject::Client(client) => Self::Client(*client),
             Subject::Account(mac) => Self::Account(mac.as_str().into()),
+            Subject::Token(token) => Self::Token(*token),
         }
     }
 }
@@ -216,8 +225,18 @@ impl CounterKey {
             let kind = match rule.per() {
                 Per::Client => "ip:",
                 Per::Account => "account:",
-                // Counters of tokens are no operator's business yet, and their rules not in `Rule::ALL`.
-                Per::Token => return None,
+                Per::Token => {
+                    let (subject, window) = rest.split_once(':')?;
+                    let token = subject.strip_prefix('{').and_then(|id| id.strip_suffix('}'));
+                    let subject = match token {
+                        Some(token) => Counted::Token(token.parse().ok()?),
+                        None if subject == "overflow" => Counted::Overflow,
+                        None => return None,
+                    };
+                    return (window == rule.window_name())
+                        .then(|| Self::read(rule, subject, "", exact))
+                        .flatten();
+                }
             };
             let Some(subject) = rest.strip_prefix(kind) else {
                 let seconds = rest
@@ -234,12 +253,11 @@ impl CounterKey {
             let (subject, seconds) = subject.split_at_checked(end)?;
             let subject = match rule.per() {
                 Per::Client => Counted::Client(Client::from_name(subject)?),
-                Per::Account => Counted::Account(subject.into()),
-                Per::Token => return None,
+                _ => Counted::Account(subject.into()),
             };
             Self::read(rule, subject, seconds, exact)
         };
-        Rule::ALL.into_iter().find_map(of_rule)
+        Rule::ALL.into_iter().chain(Rule::TOKEN).find_map(of_rule)
     }
 
     fn read(rule: Rule, subject: Counted, seconds: &str, exact: bool) -> Option<Self> {
@@ -326,6 +344,9 @@ impl CounterKey {
             Counted::Account(mac) => write!(out, ":account:{mac}"),
             // The braces are the slot of a Redis Cluster: all windows of a token are decided together.
             Counted::Token(token) => write!(out, ":{{{token}}}:{}", self.rule.window_name()),
+            Counted::Overflow if self.rule.per() == Per::Token => {
+                write!(out, ":overflow:{}", self.rule.window_name())
+            }
             Counted::Overflow => write!(out, ":overflow"),
         };
         if self.seconds != 0 {
@@ -426,6 +447,23 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_token_is_read_as_it_was_written() {
+        let token = Uuid::from_u128(7);
+        let subject = Subject::Token(token);
+        assert_eq!(Subject::from_tag(&subject.tag()), Some(subject.clone()));
+        for rule in Rule::TOKEN {
+            let key = CounterKey::of_token(token, rule);
+            assert!(key.counts(&subject));
+            for key in [key.overflow(), key] {
+                let name = key.name("rate_limit");
+                assert_eq!(CounterKey::from_name("rate_limit", &name), Some(key), "{name}");
+            }
+        }
+        let mark = CounterKey::mark_of("rate_limit", token);
+        assert_eq!(CounterKey::from_name("rate_limit", &mark), None);
+    }
+
+    #[test]
     fn a_key_is_read_as_it_was_written() {
         let limit: Limit = "5/minute;100/hour".parse().unwrap();
         let subjects = [
@@ -439,6 +477,7 @@ mod tests {
             let per = match subject {
                 Subject::Client(_) => Per::Client,
                 Subject::Account(_) => Per::Account,
+                Subject::Token(_) => Per::Token,
             };
             for rule in Rule::ALL.into_iter().filter(|rule| rule.per() == per) {
                 for (place, strategy) in [(0, Strategy::Fixed), (1, Strategy::Fixed), (1, Strategy::Exact)] {

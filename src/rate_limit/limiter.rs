@@ -277,10 +277,13 @@ impl Limiter {
         readings
     }
 
-    /// Forgets all that this process's memory counts of `subjects`. Where Redis counts, see [`super::operator`].
-    pub fn forget(&self, subjects: &[Subject]) {
+    /// Empties all that this process's memory counts of `subjects`; their windows end when they would have ended. Where
+    /// Redis counts, see [`super::operator`].
+    pub fn reset(&self, subjects: &[Subject]) {
         for subject in subjects {
-            self.0.memory.forget(subject, None);
+            for open in self.0.memory.read_subject(self.0.now(), subject) {
+                self.0.memory.clear(&open.key, false);
+            }
         }
     }
 

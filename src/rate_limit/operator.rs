@@ -115,6 +115,7 @@ async fn read_subjects(link: &Link, rules: &Rules, subjects: &[Subject]) -> Resu
     // One walk, however many subjects: an account has one for each client it is known from.
     let pattern = match subjects {
         [one] => format!("*:{}*", one.tag()),
+        // Of the others nobody asks for several.
         [Subject::Account(_), ..] => "*:account:*".to_owned(),
         _ => ":*".to_owned(),
     };

@@ -136,7 +136,7 @@ impl Remote {
                 elapsed_us: elapsed_us.saturating_add(RESET_ANSWERS_LATE_US),
                 unix_us: *moment_us,
             };
-            self.memory.forget(subject, Some(asked_at));
+            self.memory.forget(subject, asked_at);
         }
     }
 

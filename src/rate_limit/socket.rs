@@ -125,7 +125,7 @@ async fn answer(mut stream: UnixStream, limiter: &Limiter) -> io::Result<()> {
         Question::Reset(tags) => {
             let subjects = subjects(tags);
             let before = limiter.counters(Some(&subjects)).await;
-            limiter.forget(&subjects);
+            limiter.reset(&subjects);
             before
         }
     };

@@ -378,6 +378,16 @@ pub async fn record_api_token_uses(on: &mut Transaction, uses: &[ApiTokenUse]) -
     Ok(())
 }
 
+/// Forgets the day window as last written down: an operator has reset the token's counters.
+pub async fn forget_api_token_day(on: &mut Connection, id: Uuid) -> Result<(), StorageError> {
+    execute!(
+        on,
+        "UPDATE api_tokens SET day_used = 0, day_ends_at = 0 WHERE id = $1",
+        id.to_string(),
+    )
+    .map(drop)
+}
+
 /// Forgets tokens that were revoked before `before`; how many.
 pub async fn sweep_api_tokens(on: &mut Connection, before: Timestamp) -> Result<u64, StorageError> {
     execute!(

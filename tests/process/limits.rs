@@ -4,12 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, assert_each_key_ends, health, passed};
 use crate::process::{Ended, Process, Stile};
 use crate::redis::RedisServer;
-use crate::traffic::{limited_by, login, register, wait_until};
+use crate::traffic::{PASSWORD, get, limited_by, login, post, register, wait_until};
 
 /// What the command promises.
 const REACHES: Duration = Duration::from_secs(2);
@@ -24,7 +24,7 @@ fn done(stile: Stile, arguments: &[&str]) -> String {
     ended.out
 }
 
-fn json(stile: Stile, arguments: &[&str]) -> Vec<Value> {
+fn json_lines(stile: Stile, arguments: &[&str]) -> Vec<Value> {
     let text = done(stile, &[arguments, &["--json"]].concat());
     serde_json::from_str(&text).unwrap()
 }
@@ -53,7 +53,7 @@ async fn a_reset_frees_a_client_in_every_process_and_nothing_brings_it_back() {
     ] {
         let ask_both = health().from(client);
         assert_eq!(passed(&fleet.flood(20, &ask_both).await), 5, "{client}");
-        let shown = json(stile(), &["show", spelling]);
+        let shown = json_lines(stile(), &["show", spelling]);
         assert_eq!(
             (shown.len(), &shown[0]["count"], &shown[0]["limit"]),
             (1, &5.into(), &5.into())
@@ -147,7 +147,7 @@ async fn an_account_is_found_by_its_address_and_freed_from_wherever_it_is_known(
         login(process, "ada@example.com", "wrong").await.expect(401);
     }
     login(process, "ada@example.com", "wrong").await.expect(429);
-    let shown = json(stile(), &["show", "Ada@Example.com"]);
+    let shown = json_lines(stile(), &["show", "Ada@Example.com"]);
     assert_eq!(shown[0]["rule"], "login_account");
     assert_eq!((shown.len(), &shown[0]["count"]), (1, &3.into()));
     assert!(
@@ -157,9 +157,7 @@ async fn an_account_is_found_by_its_address_and_freed_from_wherever_it_is_known(
 
     done(stile(), &["reset", "ada@example.com"]);
     tokio::time::sleep(REACHES).await;
-    login(process, "ada@example.com", crate::traffic::PASSWORD)
-        .await
-        .expect(200);
+    login(process, "ada@example.com", PASSWORD).await.expect(200);
     // From here on this client is known, and has a count of its own.
     for _ in 0..3 {
         login(process, "ada@example.com", "wrong").await.expect(401);
@@ -217,7 +215,7 @@ async fn a_process_that_counts_in_memory_is_reached_through_its_socket() {
     line(["global", "10.52.0.1", "5/5", "60"]);
     line(["global", "10.52.0.1", "5/100", "3600"]);
     line(["login", "127.0.0.1", "3/3", "3600"]);
-    let exact = json(stile(), &["show", "127.0.0.1"]);
+    let exact = json_lines(stile(), &["show", "127.0.0.1"]);
     let exact = exact.iter().find(|line| line["rule"] == "login").unwrap();
     assert_eq!(exact["strategy"], "exact");
     assert!(
@@ -231,22 +229,22 @@ async fn a_process_that_counts_in_memory_is_reached_through_its_socket() {
     );
     assert_eq!(ask(&process, "10.52.0.1", 7).await, 5);
     assert_eq!(
-        json(stile(), &["show", "ada@example.com"])[0]["rule"],
+        json_lines(stile(), &["show", "ada@example.com"])[0]["rule"],
         "login_account"
     );
     done(stile(), &["reset", "ada@example.com"]);
-    assert!(json(stile(), &["show", "ada@example.com"]).is_empty());
+    assert!(json_lines(stile(), &["show", "ada@example.com"]).is_empty());
 
     // A second one on the same folder takes nothing from the first, and the first one's end takes nothing from a third.
     let second = stile().start();
     assert!(second.out.text().contains("another process serves this socket"));
     assert_eq!(ask(&second, "10.52.0.9", 1).await, 1);
     assert!(
-        json(stile(), &["show", "10.52.0.9"]).is_empty(),
+        json_lines(stile(), &["show", "10.52.0.9"]).is_empty(),
         "the first one answers"
     );
     drop(second);
-    assert_eq!(json(stile(), &["show", "10.52.0.1"])[0]["count"], 5);
+    assert_eq!(json_lines(stile(), &["show", "10.52.0.1"])[0]["count"], 5);
     // Killed, it leaves the socket behind; the next one takes it over, and takes it along.
     drop(process);
     assert!(socket.exists());
@@ -255,6 +253,56 @@ async fn a_process_that_counts_in_memory_is_reached_through_its_socket() {
     third.signal("TERM");
     assert!(third.wait_for_end(crate::process::PATIENCE).success());
     assert!(!socket.exists());
+}
+
+/// An API token by its id, in memory and in Redis: all of its windows are free again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_token_is_freed_by_its_id() {
+    let redis = RedisServer::start().await;
+    for url in [None, Some(redis.url())] {
+        let directory = tempfile::tempdir().unwrap();
+        let stile = || {
+            let stile = Stile::in_directory(directory.path()).set("ENVIRONMENT", "test");
+            url.iter()
+                .fold(stile, |stile, url| stile.set("REDIS_URL", url.as_str()))
+        };
+        let process = stile().start();
+        register(&process, "ada@example.com").await.expect(201);
+        let session = login(&process, "ada@example.com", PASSWORD).await.expect(200);
+        let terms = json!({ "name": "ci", "rate_limit_per_minute": 2, "rate_limit_per_hour": 2, "rate_limit_per_day": 2 });
+        let token = post("/api/v1/api-tokens", terms).bearer(&session.text("/access_token"));
+        let token = token.send(process.address()).await.expect(201);
+        let verify = get("/api/v1/api-gateway/verify").bearer(&token.text("/token"));
+        let id = token.text("/id");
+        for _ in 0..2 {
+            for status in [204, 204, 429] {
+                verify.send(process.address()).await.expect(status);
+            }
+            let shown = json_lines(stile(), &["show", &id]);
+            let used: Vec<_> = shown
+                .iter()
+                .map(|line| (&line["rule"], &line["count"], &line["window_seconds"]))
+                .collect();
+            let window = |name: &str, seconds: u64| (name.to_owned(), seconds);
+            for (name, seconds) in [
+                window("token_minute", 60),
+                window("token_hour", 3600),
+                window("token_day", 86400),
+            ] {
+                assert!(
+                    used.contains(&(&name.into(), &2.into(), &seconds.into())),
+                    "{shown:?}"
+                );
+            }
+            assert!(done(stile(), &["list"]).contains(&id));
+            assert_eq!(
+                done(stile(), &["reset", &id]),
+                format!("3 counters of {id} were emptied")
+            );
+            tokio::time::sleep(REACHES).await;
+        }
+        verify.send(process.address()).await.expect(204);
+    }
 }
 
 #[test]

@@ -140,6 +140,9 @@ on_both_engines! {
             assert_eq!((row.day_used, row.day_ends_at), (day_used, at(day_ends)));
             assert_eq!(row.last_used_ip.as_deref(), Some("127.0.0.1"));
         }
+        s::forget_api_token_day(&mut db.write().await.unwrap(), id).await.unwrap();
+        let row = s::find_api_token(&mut db.read().await.unwrap(), ada, id).await.unwrap().unwrap();
+        assert_eq!((row.day_used, row.day_ends_at, row.request_count), (0, Timestamp::from_millis(0), 12));
     }
 }
 

@@ -312,9 +312,9 @@ impl MemoryStore {
         })
     }
 
-    /// Forgets the counters of `subject`, as an operator wants it. Of what Redis counts, only what is older than
-    /// `asked_at`: what it said later it said knowing of the reset.
-    pub fn forget(&self, subject: &Subject, asked_at: Option<Moment>) {
+    /// Forgets the counters of `subject`, as an operator wants it, but for what Redis said at `asked_at` or later: it said
+    /// that knowing of the reset.
+    pub fn forget(&self, subject: &Subject, asked_at: Moment) {
         let place = self.place_of(&Counted::of(subject));
         if let Some(shard) = self.shards.get(place) {
             lock(shard).forget(|key| key.counts(subject), asked_at);

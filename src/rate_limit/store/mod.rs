@@ -12,7 +12,7 @@ mod shard;
 
 use super::key::CounterKey;
 use super::limit::Window;
-use super::rule::Rules;
+use super::rule::{Per, Rules};
 
 /// One window to charge.
 #[derive(Clone, Debug)]
@@ -143,6 +143,15 @@ impl Reading {
     #[must_use]
     pub fn limit(&self, rules: &Rules) -> Option<Window> {
         self.key.window(rules.get(self.key.rule()))
+    }
+
+    /// Seconds of that window. An API token's are the same for all, only its limits are its own.
+    #[must_use]
+    pub fn window_seconds(&self, rules: &Rules) -> Option<u32> {
+        if self.key.rule().per() == Per::Token {
+            return Some(self.key.rule().default_seconds());
+        }
+        self.limit(rules).map(Window::seconds)
     }
 }
 

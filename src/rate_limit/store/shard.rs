@@ -202,10 +202,10 @@ impl Shard {
         }
     }
 
-    /// Forgets what is older than `asked_at`, or all, of the counters that `goes` names.
-    pub(super) fn forget(&mut self, goes: impl Fn(&CounterKey) -> bool, asked_at: Option<Moment>) {
+    /// Forgets what is older than `asked_at` of the counters that `goes` names.
+    pub(super) fn forget(&mut self, goes: impl Fn(&CounterKey) -> bool, asked_at: Moment) {
         self.counters
-            .retain(|key, counter| !goes(key) || asked_at.is_some_and(|asked_at| counter.forget(asked_at)));
+            .retain(|key, counter| !goes(key) || counter.forget(asked_at));
         self.weight = self.counters.values().map(Counter::weight).sum();
         self.full_until_ms = 0;
     }
