@@ -176,6 +176,7 @@ fn redis_benchmark(runtime: &Runtime, redis: &RedisServer) -> f64 {
             &sha,
             "1",
             "rate_limit:login:ip:__rand_int__",
+            "1",
             "1000000000",
             "86400000",
             "1",
@@ -365,12 +366,13 @@ impl Npm {
 
 fn main() {
     let runtime = Runtime::new().unwrap();
+    // First, before there is freed memory to be used again.
+    size();
     let redis = runtime.block_on(RedisServer::start());
     let mut criterion = Criterion::default().configure_from_args();
     in_memory(&mut criterion, &runtime);
     known_refusal(&mut criterion, &runtime, &redis.url());
     criterion.final_summary();
-    size();
     ratios(&runtime, &redis);
     live_keys(&runtime);
     frozen(&runtime);

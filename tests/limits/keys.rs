@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stile::clock::Clock;
-use stile::rate_limit::{Charge, Limiter, Rule};
+use stile::rate_limit::{Charge, Limiter, Rule, StoreState};
 
 use crate::redis_server::RedisServer;
 use crate::stand::{admitted, charge, eventually, limiter_on, remaining, settings_at};
@@ -131,6 +131,50 @@ async fn a_counter_without_a_ttl_is_healed_at_its_next_use() {
         assert!((1..=1000).contains(&ttl), "{key}: {ttl}");
         eventually(|| async { limiter.take(&charges).await.is_admitted() }).await;
     }
+}
+
+/// Takes of one moment go to Redis in one call; each is decided by itself all the same.
+#[tokio::test]
+async fn takes_of_one_moment_do_not_meddle_with_each_other() {
+    let redis = RedisServer::start().await;
+    let limits = [
+        (Rule::Global, "7/minute"),
+        (Rule::Login, "3/minute;strategy=exact"),
+    ];
+    let limiter = limiter_on(&redis, &limits).await;
+    redis.command(&["SET", "rate_limit:ip:10.0.9.0", "rubbish"]).await;
+    redis.command(&["RPUSH", "rate_limit:ip:10.0.9.1", "a"]).await;
+    redis
+        .command(&["RPUSH", "rate_limit:login:ip:10.0.9.2:exact", "a"])
+        .await;
+    let take = async |turn: u32| {
+        let address = format!("10.0.9.{}", turn % 20);
+        let charges = [charge(Rule::Global, &address), charge(Rule::Login, &address)];
+        // Every third asks for one window alone.
+        let charges = &charges[..if turn % 3 == 0 { 1 } else { 2 }];
+        (turn % 20, limiter.take(charges).await.is_admitted())
+    };
+    let decided = futures_util::future::join_all((0..600).map(take)).await;
+    for client in 3..20 {
+        let passed = decided
+            .iter()
+            .filter(|(of, admitted)| *of == client && *admitted)
+            .count();
+        assert_eq!(passed, 7, "10.0.9.{client}");
+        let key = format!("rate_limit:ip:10.0.9.{client}");
+        assert_eq!(redis.command(&["GET", &key]).await, "7");
+        let exact = redis
+            .command(&["ZCARD", &format!("rate_limit:login:ip:10.0.9.{client}:exact")])
+            .await;
+        assert_eq!(exact, "3", "10.0.9.{client}");
+    }
+    assert_eq!(limiter.state(), StoreState::Redis);
+    assert_eq!(redis.command(&["GET", "rate_limit:ip:10.0.9.0"]).await, "rubbish");
+    let of_the_broken = decided
+        .iter()
+        .filter(|(of, admitted)| *of == 0 && *admitted)
+        .count();
+    assert_eq!(of_the_broken, 7, "counted in memory");
 }
 
 /// 32.

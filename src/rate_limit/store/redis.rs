@@ -5,6 +5,8 @@
 
 #[path = "redis_counters.rs"]
 mod counters;
+#[path = "redis_takes.rs"]
+mod takes;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -21,7 +23,10 @@ use redis::{
     PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
 };
 use secrecy::ExposeSecret;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
+
+use takes::Job;
 use uuid::Uuid;
 
 pub use super::reply::{Failure, Roll, TakeReply};
@@ -31,8 +36,6 @@ use crate::rate_limit::{RedisSettings, StartError};
 
 /// Probe keys, so that with some certainty each node of a cluster holds one.
 const PROBES: usize = 8;
-/// What `take.lua` answers to a version that is void.
-const VOID: i64 = 2;
 /// A limit that is never reached: shadow rules are counted and never a reason to refuse.
 const NEVER: u64 = 1_000_000_000_000;
 
@@ -141,13 +144,17 @@ impl std::fmt::Debug for Dialer {
 #[derive(Clone)]
 pub struct Link(Arc<Line>);
 
+#[derive(Clone)]
 struct Line {
     connection: Connection,
+    /// Takes on their way to a single server, those of one moment together; a cluster's go each to its slot.
+    takes: Option<UnboundedSender<Job>>,
     gone: CancellationToken,
     scripts: Arc<Scripts>,
     names: Arc<Names>,
 }
 
+#[derive(Clone)]
 enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
@@ -225,12 +232,18 @@ impl RedisStore {
             }
             Dialer::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
         };
-        let link = Link(Arc::new(Line {
+        let mut line = Line {
             connection,
+            takes: None,
             gone,
             scripts: self.scripts.clone(),
             names: self.names.clone(),
-        }));
+        };
+        if matches!(line.connection, Connection::Single(_)) {
+            let (takes, jobs) = unbounded_channel();
+            tokio::spawn(takes::deliver(line.clone(), jobs));
+            line.takes = Some(takes);
+        }
         let scripts = &*self.scripts;
         for script in [
             &scripts.take,
@@ -241,10 +254,10 @@ impl RedisStore {
             &scripts.refund,
             &scripts.clear,
         ] {
-            link.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
+            line.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
                 .await?;
         }
-        Ok(link)
+        Ok(Link(Arc::new(line)))
     }
 }
 
@@ -353,50 +366,6 @@ impl Link {
         groups.into_iter().map(|(_, places)| places).collect()
     }
 
-    /// Charges all of `asks` or none. `known`: of each, count and end as Redis last told them.
-    ///
-    /// The future owns what it needs, so that it can be waited for in the background.
-    pub fn take(
-        &self,
-        asks: &[&Ask],
-        known: &[Option<(u32, i64)>],
-    ) -> impl Future<Output = Result<TakeReply, Failure>> + Send + 'static {
-        let guard = asks
-            .first()
-            .and_then(|ask| Some((ask.version?, ask.key.mark(&self.0.names.prefix)?)));
-        let mut call = Cmd::with_capacity(5 + asks.len() * 6, 64 + asks.len() * 96);
-        let keys = asks.len() + usize::from(guard.is_some());
-        call.arg("EVALSHA").arg(&self.0.scripts.take.sha).arg(keys);
-        let mut name = String::with_capacity(64);
-        for ask in asks {
-            name.clear();
-            ask.key.write(&self.0.names.prefix, &mut name);
-            call.arg(name.as_str());
-        }
-        if let Some((_, mark)) = &guard {
-            call.arg(mark);
-        }
-        for (place, ask) in asks.iter().enumerate() {
-            let limit = if ask.shadow { NEVER } else { u64::from(ask.limit) };
-            call.arg(limit).arg(ask.period_ms).arg(ask.cost);
-            if ask.key.is_exact() {
-                call.arg(&self.0.names.process).arg(ask.id);
-            } else {
-                let (count, ends) = known.get(place).copied().flatten().unwrap_or_default();
-                call.arg(count).arg(ends);
-            }
-        }
-        if let Some((version, _)) = guard {
-            call.arg(version);
-        }
-        let asked = asks.len();
-        let link = self.clone();
-        async move {
-            let value = link.run(call, |scripts| &scripts.take).await?;
-            take_reply(&value, asked).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
-        }
-    }
-
     /// Reads the counters of `asks`, which lie in one slot. Charges nothing.
     pub async fn peek(&self, asks: &[Ask]) -> Result<TakeReply, Failure> {
         let mut call = Cmd::new();
@@ -407,8 +376,8 @@ impl Link {
         for ask in asks {
             call.arg(if ask.key.is_exact() { ask.period_ms } else { 0 });
         }
-        let value = self.clone().run(call, |scripts| &scripts.peek).await?;
-        take_reply(&value, asks.len()).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+        let value = self.0.run(call, |scripts| &scripts.peek).await?;
+        peek_reply(&value, asks.len()).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
     }
 
     /// Notes for `life` that proofs of a token older than `version` are void.
@@ -420,7 +389,7 @@ impl Link {
             .arg(CounterKey::mark_of(&self.0.names.prefix, token))
             .arg(version)
             .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
-        self.clone().run(call, |scripts| &scripts.void).await.map(|_| ())
+        self.0.run(call, |scripts| &scripts.void).await.map(|_| ())
     }
 
     /// Tells Redis of one counter. `offset_us` turns elapsed into Unix microseconds of Redis. `raise`: where Redis has
@@ -451,7 +420,7 @@ impl Link {
                     .arg(*add)
                     .arg(u8::from(*ticket != 0))
                     .arg(u8::from(raise));
-                self.clone().run(call, |scripts| &scripts.merge).await?
+                self.0.run(call, |scripts| &scripts.merge).await?
             }
             Merge::Exact { stamps, period_ms } => {
                 let mut call = Cmd::new();
@@ -464,7 +433,7 @@ impl Link {
                     call.arg(offset_us.saturating_add_unsigned(*at_us));
                     call.arg(format!("{}{id}", self.0.names.process));
                 }
-                self.clone().run(call, |scripts| &scripts.merge_exact).await?
+                self.0.run(call, |scripts| &scripts.merge_exact).await?
             }
         };
         merged(&value).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
@@ -493,7 +462,7 @@ impl Link {
         } else {
             call.arg(taken.resets_at);
         }
-        let value = self.clone().run(call, |scripts| &scripts.refund).await?;
+        let value = self.0.run(call, |scripts| &scripts.refund).await?;
         Ok(matches!(value, Value::Int(1)))
     }
 
@@ -504,7 +473,7 @@ impl Link {
             .arg(&self.0.scripts.clear.sha)
             .arg(1)
             .arg(key.name(&self.0.names.prefix));
-        self.clone().run(call, |scripts| &scripts.clear).await.map(|_| ())
+        self.0.run(call, |scripts| &scripts.clear).await.map(|_| ())
     }
 
     /// Runs the real script, so that a server that cannot count (read-only, out of memory, loading) does not pass. On a
@@ -519,12 +488,12 @@ impl Link {
             let mut call = Cmd::new();
             let name = format!("{}:probe:{}{place}", self.0.names.prefix, self.0.names.process);
             call.arg("EVALSHA").arg(&self.0.scripts.take.sha).arg(1).arg(name);
-            call.arg(NEVER).arg(1000).arg(1).arg(0).arg(0);
-            self.clone().run(call, |scripts| &scripts.take)
+            call.arg(1).arg(NEVER).arg(1000).arg(1).arg(0).arg(0);
+            self.0.run(call, |scripts| &scripts.take)
         });
         let values = futures_util::future::try_join_all(calls).await?;
-        let reply = values.first().and_then(|value| take_reply(value, 1));
-        reply.ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+        let reply = values.first().and_then(|value| takes::replies(value, [1])?.pop());
+        reply.unwrap_or_else(|| Err(Failure::Server("unexpected answer".to_owned())))
     }
 
     /// Says that this process is alive and asks who else is, of those heard within `life`, and who was reset by an
@@ -539,7 +508,7 @@ impl Link {
         call.arg(&self.0.names.process)
             .arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
             .arg(heard_us);
-        let value = self.clone().run(call, |scripts| &scripts.announce).await?;
+        let value = self.0.run(call, |scripts| &scripts.announce).await?;
         roll(&value).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
     }
 
@@ -547,7 +516,7 @@ impl Link {
     pub async fn leave(&self) -> Result<(), Failure> {
         let mut call = redis::cmd("ZREM");
         call.arg(self.fleet_key()).arg(&self.0.names.process);
-        Ok(self.send(&call).await.map(|_| ())?)
+        Ok(self.0.send(&call).await.map(|_| ())?)
     }
 
     fn fleet_key(&self) -> String {
@@ -558,9 +527,11 @@ impl Link {
     fn resets_key(&self) -> String {
         format!("{{{}}}:resets", self.fleet_key())
     }
+}
 
+impl Line {
     /// Sends `EVALSHA`, and once `EVAL` where Redis does not know the script.
-    async fn run(self, call: Cmd, script: impl Fn(&Scripts) -> &Script + Send) -> Result<Value, Failure> {
+    async fn run(&self, call: Cmd, script: impl Fn(&Scripts) -> &Script + Send) -> Result<Value, Failure> {
         let error = match self.send(&call).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -569,7 +540,7 @@ impl Link {
             return Err(error.into());
         }
         let mut whole = redis::cmd("EVAL");
-        whole.arg(script(&self.0.scripts).text);
+        whole.arg(script(&self.scripts).text);
         for arg in call.args_iter().skip(2) {
             if let redis::Arg::Simple(arg) = arg {
                 whole.arg(arg);
@@ -579,7 +550,7 @@ impl Link {
     }
 
     async fn send(&self, call: &Cmd) -> RedisResult<Value> {
-        let value = match &self.0.connection {
+        let value = match &self.connection {
             Connection::Single(connection) => connection.clone().req_packed_command(call).await,
             Connection::Cluster(connection) => connection.clone().req_packed_command(call).await,
         };
@@ -603,21 +574,13 @@ fn text(value: &Value) -> Option<&str> {
     }
 }
 
-fn take_reply(value: &Value, asked: usize) -> Option<TakeReply> {
+fn peek_reply(value: &Value, asked: usize) -> Option<TakeReply> {
     let Value::Array(parts) = value else { return None };
-    let (admitted, parts) = parts.split_first()?;
     let (redis_us, parts) = parts.split_first()?;
-    let counts: Vec<(u32, i64)> = parts
-        .chunks_exact(2)
-        .map(|pair| match pair {
-            [count, ends] => Some((u32::try_from(int(count)?).ok()?, int(ends)?)),
-            _ => None,
-        })
-        .collect::<Option<_>>()?;
-    let admitted = int(admitted)?;
-    (counts.len() == asked || admitted == VOID).then_some(TakeReply {
-        admitted: admitted == 1,
-        void: admitted == VOID,
+    let counts = takes::counts(parts)?;
+    (counts.len() == asked).then_some(TakeReply {
+        admitted: false,
+        void: false,
         redis_us: int(redis_us)?,
         counts,
     })

@@ -73,7 +73,7 @@ impl Link {
 
     async fn send_to(&self, node: Option<&SingleNodeRoutingInfo>, call: Cmd) -> Result<Value, Failure> {
         let (Some(node), Connection::Cluster(cluster)) = (node, &self.0.connection) else {
-            return Ok(self.send(&call).await?);
+            return Ok(self.0.send(&call).await?);
         };
         let value = cluster
             .clone()
@@ -91,7 +91,7 @@ impl Link {
             .arg(1)
             .arg(key.name(&self.0.names.prefix))
             .arg(window.map_or(0, |window| u64::from(window.seconds()) * 1000));
-        let value = self.clone().run(call, |scripts| &scripts.read).await?;
+        let value = self.0.run(call, |scripts| &scripts.read).await?;
         let Value::Array(parts) = &value else {
             return Ok(None);
         };
@@ -111,7 +111,7 @@ impl Link {
         call.arg(self.resets_key())
             .arg(format!("({heard_us}"))
             .arg("+inf");
-        match self.send(&call).await? {
+        match self.0.send(&call).await? {
             Value::Array(resets) => Ok(resets.iter().filter_map(reset).collect()),
             _ => Err(unexpected()),
         }
@@ -127,7 +127,7 @@ impl Link {
         for subject in subjects {
             call.arg(subject.tag());
         }
-        self.clone().run(call, |scripts| &scripts.reset).await.map(|_| ())
+        self.0.run(call, |scripts| &scripts.reset).await.map(|_| ())
     }
 }
 

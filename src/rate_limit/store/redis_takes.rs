@@ -1,0 +1,177 @@
+//! Takes on their way to Redis. Those that are asked at the same moment go in one call of the script, which costs Redis half
+//! as much as a call for each; the script decides them one by one.
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use redis::{Cmd, Value};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Failure, Line, Link, NEVER, int};
+use crate::rate_limit::store::Ask;
+use crate::rate_limit::store::reply::TakeReply;
+
+/// Most takes in one call: Redis serves nobody else meanwhile, for some 100 µs.
+const MOST: usize = 64;
+/// Calls under way at once. Few, so that under load takes gather; more than one, so that Redis need not wait for us.
+const UNDER_WAY: usize = 4;
+
+/// A window to charge, and its count and end as Redis last told them.
+type Window = (Ask, Option<(u32, i64)>);
+
+/// A take that waits for its call.
+pub(super) struct Job {
+    windows: Vec<Window>,
+    reply: oneshot::Sender<Result<TakeReply, Failure>>,
+}
+
+impl Link {
+    /// Charges all of `asks` or none. `known`: of each, count and end as Redis last told them.
+    ///
+    /// The future owns what it needs, so that it can be waited for in the background.
+    pub fn take(
+        &self,
+        asks: &[&Ask],
+        known: &[Option<(u32, i64)>],
+    ) -> impl Future<Output = Result<TakeReply, Failure>> + Send + 'static {
+        let known = known.iter().copied().chain(std::iter::repeat(None));
+        let windows: Vec<Window> = asks.iter().copied().cloned().zip(known).collect();
+        let link = self.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            let job = Job { windows, reply };
+            match &link.0.takes {
+                // Where the task is gone, so is the job, and its end of the channel.
+                Some(takes) => drop(takes.send(job)),
+                None => link.0.call(vec![job]).await,
+            }
+            answer
+                .await
+                .unwrap_or_else(|_| Err(Failure::Disconnected("connection lost".to_owned())))
+        }
+    }
+}
+
+/// Sends what waits, for as long as there is a [`Link`].
+pub(super) async fn deliver(line: Line, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut calls = FuturesUnordered::new();
+    loop {
+        let mut batch = Vec::new();
+        tokio::select! {
+            biased;
+            Some(()) = calls.next() => {}
+            count = jobs.recv_many(&mut batch, MOST), if calls.len() < UNDER_WAY => {
+                if count == 0 {
+                    break;
+                }
+                calls.push(line.call(batch));
+            }
+        }
+    }
+    while calls.next().await.is_some() {}
+}
+
+impl Line {
+    /// One call for all of `jobs`.
+    async fn call(&self, jobs: Vec<Job>) {
+        let asked = jobs.iter().map(|job| job.windows.len());
+        let replies = match self.run(self.written(&jobs), |scripts| &scripts.take).await {
+            Ok(value) => {
+                replies(&value, asked).ok_or_else(|| Failure::Server("unexpected answer".to_owned()))
+            }
+            Err(failure) => Err(failure),
+        };
+        match replies {
+            Ok(replies) => {
+                for (job, reply) in jobs.into_iter().zip(replies) {
+                    // Who has left is not interested.
+                    let _ = job.reply.send(reply);
+                }
+            }
+            Err(failure) => {
+                for job in jobs {
+                    let _ = job.reply.send(Err(failure.clone()));
+                }
+            }
+        }
+    }
+
+    /// The call as `take.lua` reads it.
+    fn written(&self, jobs: &[Job]) -> Cmd {
+        let prefix = &self.names.prefix;
+        let guard = |job: &Job| {
+            let (ask, _) = job.windows.first()?;
+            Some((ask.version?, ask.key.mark(prefix)?))
+        };
+        let windows: usize = jobs.iter().map(|job| job.windows.len()).sum();
+        let guards = jobs.iter().filter(|job| guard(job).is_some()).count();
+        let mut call = Cmd::with_capacity(3 + 2 * jobs.len() + 6 * windows, 64 + 96 * windows);
+        call.arg("EVALSHA")
+            .arg(&self.scripts.take.sha)
+            .arg(windows + guards);
+        let mut name = String::with_capacity(64);
+        for job in jobs {
+            for (ask, _) in &job.windows {
+                name.clear();
+                ask.key.write(prefix, &mut name);
+                call.arg(name.as_str());
+            }
+            if let Some((_, mark)) = guard(job) {
+                call.arg(mark);
+            }
+        }
+        for job in jobs {
+            match guard(job) {
+                None => call.arg(job.windows.len()),
+                Some((version, _)) => call.arg(format!("-{}", job.windows.len())).arg(version),
+            };
+            for (ask, known) in &job.windows {
+                let limit = if ask.shadow { NEVER } else { u64::from(ask.limit) };
+                call.arg(limit).arg(ask.period_ms).arg(ask.cost);
+                if ask.key.is_exact() {
+                    call.arg(&self.names.process).arg(ask.id);
+                } else {
+                    let (count, ends) = known.unwrap_or_default();
+                    call.arg(count).arg(ends);
+                }
+            }
+        }
+        call
+    }
+}
+
+/// The answers to takes of so many windows each.
+pub(super) fn replies(
+    value: &Value,
+    asked: impl IntoIterator<Item = usize>,
+) -> Option<Vec<Result<TakeReply, Failure>>> {
+    let Value::Array(parts) = value else { return None };
+    let (redis_us, mut parts) = parts.split_first()?;
+    let redis_us = int(redis_us)?;
+    let mut replies = Vec::new();
+    for windows in asked {
+        let (outcome, rest) = parts.split_first()?;
+        let (of_take, rest) = rest.split_at_checked(2 * windows)?;
+        parts = rest;
+        let outcome = int(outcome)?;
+        replies.push(if outcome == 3 {
+            Err(Failure::Value)
+        } else {
+            Ok(TakeReply {
+                admitted: outcome == 1,
+                void: outcome == 2,
+                redis_us,
+                counts: counts(of_take)?,
+            })
+        });
+    }
+    parts.is_empty().then_some(replies)
+}
+
+/// Counts and resets, in turn.
+pub(super) fn counts(parts: &[Value]) -> Option<Vec<(u32, i64)>> {
+    let pair = |pair: &[Value]| match pair {
+        [count, ends] => Some((u32::try_from(int(count)?).ok()?, int(ends)?)),
+        _ => None,
+    };
+    parts.chunks(2).map(pair).collect()
+}
