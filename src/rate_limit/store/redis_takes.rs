@@ -10,10 +10,10 @@ use super::{Failure, Line, Link, NEVER, int};
 use crate::rate_limit::store::Ask;
 use crate::rate_limit::store::reply::TakeReply;
 
-/// Most takes in one call: Redis serves nobody else meanwhile, for some 100 µs.
-const MOST: usize = 64;
+/// Most takes in one call: Redis serves nobody else meanwhile, for less than 100 µs.
+const MOST: usize = 32;
 /// Calls under way at once. Few, so that under load takes gather; more than one, so that Redis need not wait for us.
-const UNDER_WAY: usize = 4;
+const UNDER_WAY: usize = 8;
 
 /// A window to charge, and its count and end as Redis last told them.
 type Window = (Ask, Option<(u32, i64)>);
