@@ -151,7 +151,7 @@ async fn takes_of_one_moment_do_not_meddle_with_each_other() {
         let address = format!("10.0.9.{}", turn % 20);
         let charges = [charge(Rule::Global, &address), charge(Rule::Login, &address)];
         // Every third asks for one window alone.
-        let charges = &charges[..if turn % 3 == 0 { 1 } else { 2 }];
+        let charges = &charges[..if turn.is_multiple_of(3) { 1 } else { 2 }];
         (turn % 20, limiter.take(charges).await.is_admitted())
     };
     let decided = futures_util::future::join_all((0..600).map(take)).await;
