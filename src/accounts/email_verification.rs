@@ -1,6 +1,7 @@
 //! Proving an address by a mailed link: that of a registration, or the new one of an account.
 
-use super::{Accounts, Caller, DAY, Email, MailRequestError};
+use super::tokens_of_owner::DAY;
+use super::{Accounts, Caller, Email, MailRequestError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::SecretToken;
 use crate::storage::{

@@ -21,6 +21,7 @@ mod refresh;
 mod register;
 mod session_token;
 mod sessions;
+mod tokens_of_owner;
 mod user;
 
 use std::net::IpAddr;
@@ -33,8 +34,8 @@ use crate::audit::{Audit, Event, EventKind, Outcome};
 use crate::clock::Clock;
 use crate::credentials::{AccessTokens, Passwords, SecretKeys};
 use crate::field::FieldError;
-use crate::rate_limit::{Client, Limiter, Version};
-use crate::storage::{Database, TokenVersion};
+use crate::rate_limit::{Client, Limiter};
+use crate::storage::Database;
 
 pub use account_limit::counted_as;
 pub use email::{Email, EmailError};
@@ -50,6 +51,7 @@ pub use register::{RegisterError, Registered, Registration};
 pub use sessions::{
     AuthenticateError, EndSessionError, Identity, Logout, LogoutError, SessionTokens, SessionView,
 };
+pub use tokens_of_owner::OwnerChange;
 pub use user::{Role, User};
 
 /// What `config` hands this room.
@@ -136,17 +138,6 @@ impl Accounts {
             settings,
             mail_queued: Notify::new(),
         }))
-    }
-}
-
-/// The longest that a day window of an API token can still be open.
-const DAY: Duration = Duration::from_hours(24);
-
-impl Accounts {
-    /// Has every process ask again about API tokens that a use case ended.
-    async fn void_api_tokens(&self, ended: &[TokenVersion]) {
-        let marks = ended.iter().map(|token| (token.id, Version(token.version)));
-        self.0.limiter.void_tokens(marks.collect()).await;
     }
 }
 

@@ -6,7 +6,8 @@ use super::account_limit::CLIENTS_KNOWN;
 use super::email::masked;
 use super::email_verification::hash;
 use super::password_change::NewPasswordError;
-use super::{Accounts, Caller, DAY, Email, FieldError, MailRequestError};
+use super::tokens_of_owner::DAY;
+use super::{Accounts, Caller, Email, FieldError, MailRequestError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::Overloaded;
 use crate::storage::{

@@ -1,10 +1,10 @@
 //! Asking a signed-in user for the current password, and what needs nothing more: deleting the account.
 
 use super::login::too_long;
-use super::{Accounts, Caller, FieldError, Identity};
+use super::{Accounts, Caller, FieldError, Identity, OwnerChange};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::{Overloaded, Password, Verdict};
-use crate::rate_limit::{Decision, Version};
+use crate::rate_limit::Decision;
 use crate::storage::{self, Account, StorageError};
 
 /// Why something that needs the current password was not done: `change_password`, `change_email`,
@@ -116,9 +116,8 @@ impl Accounts {
             transaction.rollback().await?;
             return Err(ReauthenticateError::SessionOver);
         };
-        transaction.commit().await?;
-        let gone = tokens.into_iter().map(|id| (id, Version::GONE));
-        self.0.limiter.void_tokens(gone.collect()).await;
+        self.commit_and_end_api_tokens(transaction, OwnerChange::Deleted(tokens))
+            .await?;
         let event = caller.event(EventKind::AccountDeleted, Outcome::Success);
         self.0.audit.record(&event.of_user(account.id));
         Ok(())

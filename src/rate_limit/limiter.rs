@@ -97,7 +97,36 @@ impl Limiter {
                 remote = Some(found);
             }
         }
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::of(settings, clock, memory, remote, stop))
+    }
+
+    /// A limiter for a command that runs beside the servers: it reaches Redis, or goes without at once, but is none of
+    /// the processes that share limits, and runs no task.
+    pub async fn visiting(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let memory = Arc::new(MemoryStore::new(settings.memory_keys));
+        let mut remote = None;
+        if let Some(redis) = settings.redis.as_ref().filter(|_| settings.enabled) {
+            let found = Remote::new(redis, &settings, memory.clone(), clock.clone())?;
+            found.visit().await;
+            remote = Some(Arc::new(found));
+        }
+        Ok(Self::of(
+            settings,
+            clock,
+            memory,
+            remote,
+            CancellationToken::new(),
+        ))
+    }
+
+    fn of(
+        settings: Settings,
+        clock: Clock,
+        memory: Arc<MemoryStore>,
+        remote: Option<Arc<Remote>>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
             settings,
             clock,
             memory,
@@ -105,7 +134,7 @@ impl Limiter {
             ids: AtomicU64::new(1),
             marks: Marks::default(),
             stop,
-        })))
+        }))
     }
 
     /// Runs one request so that all its waits for Redis together take at most one command timeout. Without it each
@@ -192,13 +221,15 @@ impl Limiter {
 
     /// Voids the proofs of tokens that are older than these versions: here at once, and through Redis, where it
     /// answers, in every process. Without it a proof ends by itself a few seconds later (`api_tokens/proofs.rs`).
-    pub async fn void_tokens(&self, marks: Vec<(Uuid, Version)>) {
+    /// Answers whether other processes know by now.
+    pub async fn void_tokens(&self, marks: Vec<(Uuid, Version)>) -> bool {
         if marks.is_empty() {
-            return;
+            return true;
         }
         self.0.marks.add(&marks, self.0.clock.elapsed());
-        if let Some(remote) = &self.0.remote {
-            remote.void(&marks, MARK_LIFE).await;
+        match &self.0.remote {
+            Some(remote) => remote.void(&marks, MARK_LIFE).await,
+            None => false,
         }
     }
 

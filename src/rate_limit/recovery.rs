@@ -41,6 +41,18 @@ impl Remote {
         }
     }
 
+    /// Connects once, for a process that is none of those which share limits: it is never announced, nothing is told and
+    /// nobody looks for Redis again.
+    pub async fn visit(&self) {
+        match self.store.connect().await {
+            Ok(link) => {
+                *self.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
+                self.phase.send_replace(Phase::Connected);
+            }
+            Err(failure) => self.lose(None, &failure),
+        }
+    }
+
     /// Tries until a connection passes.
     async fn find(self: &Arc<Self>) -> (Link, TakeReply, Roll) {
         let mut attempts = JoinSet::new();

@@ -166,14 +166,15 @@ impl Remote {
     }
 
     /// Tells Redis, where it answers, that proofs of tokens are void. Who does not hear of it forgets them by himself.
-    pub async fn void(&self, marks: &[(Uuid, Version)], life: Duration) {
-        let Some(link) = self.link() else { return };
+    /// Answers whether Redis took note of all.
+    pub async fn void(&self, marks: &[(Uuid, Version)], life: Duration) -> bool {
+        let Some(link) = self.link() else { return false };
         let calls = marks
             .iter()
             .map(|(token, version)| link.void(*token, version.0, life));
-        let _ = self
-            .bounded(&link, futures_util::future::try_join_all(calls))
-            .await;
+        self.bounded(&link, futures_util::future::try_join_all(calls))
+            .await
+            .is_ok()
     }
 
     /// The connection, unless Redis is given up.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stile::accounts::OwnerChange;
 
 use crate::api_tokens::{Owner, id};
 use crate::app::{Answer, Builder, Engine, TestApp};
@@ -119,6 +120,43 @@ async fn what_ends_a_token_ends_it_at_once_in_every_process() {
     for key in redis.command(&["KEYS", "*"]).await.lines() {
         assert_ne!(redis.command(&["TTL", key]).await, "-1", "{key}");
     }
+}
+
+/// TOK-08, GW-06: who may not log in has no programs that may; with him his tokens come back, the same as before.
+#[tokio::test]
+async fn a_deactivated_owners_tokens_stop_at_once_in_every_process() {
+    two_instances!(redis, app, other, owner);
+    let made = owner.create(json!({"name": "x"})).await.expect(201).body;
+    for address in [app.address, other] {
+        verify_at(&app, address, &made["token"]).await.expect(204);
+    }
+    let ada = app
+        .sql_texts("SELECT id FROM users")
+        .await
+        .remove(0)
+        .parse()
+        .unwrap();
+    let inside = &app.app;
+    let change = async |is_active| {
+        app.sql(&format!("UPDATE users SET is_active = {is_active}"))
+            .await;
+        let transaction = inside.database.begin().await.unwrap();
+        let restricted = OwnerChange::Restricted(ada);
+        let ended = inside.accounts.commit_and_end_api_tokens(transaction, restricted);
+        ended.await.unwrap();
+    };
+    change(false).await;
+    for address in [other, app.address] {
+        verify_at(&app, address, &made["token"])
+            .await
+            .expect_problem(401, "token_invalid");
+    }
+    change(true).await;
+    for address in [other, app.address] {
+        verify_at(&app, address, &made["token"]).await.expect(204);
+    }
+    let day = format!("rate_limit:api_token:{{{}}}:day", id(&made));
+    assert_eq!(redis.command(&["GET", &day]).await, "4");
 }
 
 /// Without a look-up: nothing of the database is needed for a token of the last 5 s.
