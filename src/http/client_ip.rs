@@ -5,6 +5,7 @@
 //! the first untrusted address is the client's own claim.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
@@ -16,6 +17,50 @@ pub struct ClientAddress {
     pub ip: IpAddr,
     /// True unless the address is one that the client could have written himself.
     pub proven: bool,
+}
+
+/// The one header that is read.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Whether `ip` is one of the trusted proxies. `ip` is canonical: no `::ffff:a.b.c.d`.
+#[must_use]
+pub fn holds(trusted: &[IpNet], ip: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(&ip))
+}
+
+/// Notices a peer that speaks for others and is not believed: most often the product's own proxy, forgotten in
+/// `TRUSTED_PROXIES`, so that everybody behind it shares one limit.
+///
+/// One line for the life of the process, whoever sends the header: anybody can, and must not fill the log with it.
+#[derive(Debug, Default)]
+pub struct Unbelieved(AtomicBool);
+
+impl Unbelieved {
+    /// A request of `peer` with these headers.
+    pub fn notice(&self, peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) {
+        let Some(peer) = peer.map(|ip| ip.to_canonical()) else {
+            return;
+        };
+        if !headers.contains_key(FORWARDED_FOR)
+            || holds(trusted, peer)
+            || self.0.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        // The header's text is its sender's and stays out of the log. To set the variable is to replace its default, so
+        // the line carries what is trusted already.
+        let line: Vec<String> = trusted
+            .iter()
+            .map(ToString::to_string)
+            .chain([peer.to_string()])
+            .collect();
+        tracing::warn!(
+            %peer,
+            to_believe_it = format!("TRUSTED_PROXIES={}", line.join(",")),
+            "X-Forwarded-For came from an address that is not in TRUSTED_PROXIES, and was not believed: if it is your \
+             proxy, all its clients share one limit; if it is a client, all is well; said once"
+        );
+    }
 }
 
 /// Finds the client of a request that arrived from `peer`.
@@ -30,8 +75,8 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
             proven: false,
         };
     };
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if !is_trusted(&peer) || !headers.contains_key("x-forwarded-for") {
+    let is_trusted = |ip: &IpAddr| holds(trusted, *ip);
+    if !is_trusted(&peer) || !headers.contains_key(FORWARDED_FOR) {
         return ClientAddress {
             ip: peer,
             proven: true,
@@ -39,7 +84,7 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
     }
     // All lines are one list (RFC 9110, section 5.3), the last line being the rightmost part.
     let lines: Vec<&[u8]> = headers
-        .get_all("x-forwarded-for")
+        .get_all(FORWARDED_FOR)
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
@@ -214,6 +259,22 @@ mod tests {
         let peer = LOOPBACK.parse().unwrap();
         let trusted = ["127.0.0.0/8".parse().unwrap()];
         assert_eq!(resolve(Some(peer), &headers, &trusted).ip, peer);
+    }
+
+    #[test]
+    fn the_header_of_a_peer_that_is_not_believed_is_noticed_once() {
+        let trusted = ["127.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let noticed = |unbelieved: &Unbelieved| unbelieved.0.load(Ordering::Relaxed);
+        let unbelieved = Unbelieved::default();
+        let stranger = Some("203.0.113.9".parse().unwrap());
+        unbelieved.notice(stranger, &headers, &trusted);
+        headers.insert(FORWARDED_FOR, HeaderValue::from_static("1.2.3.4"));
+        unbelieved.notice(Some("::ffff:127.0.0.1".parse().unwrap()), &headers, &trusted);
+        unbelieved.notice(None, &headers, &trusted);
+        assert!(!noticed(&unbelieved));
+        unbelieved.notice(stranger, &headers, &trusted);
+        assert!(noticed(&unbelieved));
     }
 
     /// limits.md 26.

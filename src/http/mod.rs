@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::rate_limit::Limiter;
 use crate::storage::Database;
 
+use client_ip::Unbelieved;
 use database_health::DatabaseHealth;
 use stages::envelope::Envelope;
 use stages::limits::{EndpointRules, Limits};
@@ -98,6 +99,7 @@ pub struct Http {
     endpoint_rules: EndpointRules,
     cors: CorsLayer,
     drain: Drain,
+    unbelieved: Unbelieved,
 }
 
 /// What [`router`] is built from.
@@ -141,6 +143,7 @@ pub fn router(parts: Parts) -> Router {
         endpoint_rules: routes.rules,
         cors,
         drain: parts.drain,
+        unbelieved: Unbelieved::default(),
     });
     let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
     let stages = ServiceBuilder::new()

@@ -24,6 +24,7 @@ mod databases;
 mod drain;
 mod fleet;
 mod limits;
+mod proxies;
 mod redis_lost;
 mod refusals;
 mod start;

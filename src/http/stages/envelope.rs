@@ -109,11 +109,12 @@ impl Stage for Envelope {
 fn context_of(http: &Http, request: &Request) -> Context {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let trusted = &http.settings.trusted_proxies;
+    http.unbelieved.notice(peer, request.headers(), trusted);
     let ClientAddress { ip, proven } = client_ip::resolve(peer, request.headers(), trusted);
     let limits = http.limiter.settings();
     let from_proxy = peer
         .map(|peer| peer.to_canonical())
-        .is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer)));
+        .is_some_and(|peer| client_ip::holds(trusted, peer));
     Context {
         client: Client::of(ip, limits.ipv6_prefix),
         ip,
