@@ -57,7 +57,9 @@ impl Remote {
                 _ = phase.wait_for(|phase| *phase != Phase::Connected) => false,
             }
         };
-        patience::spend(self.elapsed().saturating_sub(began));
+        let waited = self.elapsed().saturating_sub(began);
+        patience::spend(waited);
+        self.tally.waited(waited);
         let now = self.now();
         for group in &mut groups {
             self.conclude(now, link, asks, group, timed_out);

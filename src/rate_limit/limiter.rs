@@ -16,6 +16,7 @@ use super::remote::{Phase, Remote};
 use super::rule::{Rule, Rules};
 use super::store::memory::MemoryStore;
 use super::store::{Answer, Ask, Moment, Reading, Standing};
+use super::tally::{Tally, Totals};
 use super::token::{MARK_LIFE, Marks, Quota, Spending, Version, WindowUse};
 use crate::clock::Clock;
 
@@ -40,6 +41,7 @@ struct Inner {
     ids: AtomicU64,
     /// Tokens whose older proofs are void, in this process.
     marks: Marks,
+    tally: Arc<Tally>,
     stop: CancellationToken,
 }
 
@@ -84,6 +86,7 @@ impl Limiter {
     /// Starts the limiter and its background tasks on the current tokio runtime. Never waits for Redis.
     pub fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let memory = Arc::new(MemoryStore::new(settings.memory_keys));
+        let tally = Arc::new(Tally::default());
         let stop = CancellationToken::new();
         let mut remote = None;
         if settings.enabled {
@@ -92,21 +95,28 @@ impl Limiter {
                     .run_until_cancelled_owned(sweep(memory.clone(), clock.clone())),
             );
             if let Some(redis) = &settings.redis {
-                let found = Arc::new(Remote::new(redis, &settings, memory.clone(), clock.clone())?);
+                let found = Arc::new(Remote::new(
+                    redis,
+                    &settings,
+                    memory.clone(),
+                    clock.clone(),
+                    tally.clone(),
+                )?);
                 tokio::spawn(stop.clone().run_until_cancelled_owned(found.clone().keep()));
                 remote = Some(found);
             }
         }
-        Ok(Self::of(settings, clock, memory, remote, stop))
+        Ok(Self::of(settings, clock, memory, remote, tally, stop))
     }
 
     /// A limiter for a command that runs beside the servers: it reaches Redis, or goes without at once, but is none of
     /// the processes that share limits, and runs no task.
     pub async fn visiting(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         let memory = Arc::new(MemoryStore::new(settings.memory_keys));
+        let tally = Arc::new(Tally::default());
         let mut remote = None;
         if let Some(redis) = settings.redis.as_ref().filter(|_| settings.enabled) {
-            let found = Remote::new(redis, &settings, memory.clone(), clock.clone())?;
+            let found = Remote::new(redis, &settings, memory.clone(), clock.clone(), tally.clone())?;
             found.visit().await;
             remote = Some(Arc::new(found));
         }
@@ -115,6 +125,7 @@ impl Limiter {
             clock,
             memory,
             remote,
+            tally,
             CancellationToken::new(),
         ))
     }
@@ -124,6 +135,7 @@ impl Limiter {
         clock: Clock,
         memory: Arc<MemoryStore>,
         remote: Option<Arc<Remote>>,
+        tally: Arc<Tally>,
         stop: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -133,6 +145,7 @@ impl Limiter {
             remote,
             ids: AtomicU64::new(1),
             marks: Marks::default(),
+            tally,
             stop,
         }))
     }
@@ -157,6 +170,7 @@ impl Limiter {
         });
         let now = inner.now();
         if let Some(denied) = plan.denied(now) {
+            inner.tally.count(&denied);
             return denied;
         }
         if plan.asks.is_empty() {
@@ -168,7 +182,9 @@ impl Limiter {
                 .memory
                 .take(now, &plan.asks, &|_, limit| limit, Standing::Sole),
         };
-        plan.decision(&answer)
+        let decision = plan.decision(&answer, &inner.tally);
+        inner.tally.count(&decision);
+        decision
     }
 
     /// The refusal of `charge`, if it would be refused now. Charges nothing, and asks Redis only where this process knows
@@ -181,10 +197,16 @@ impl Limiter {
         let plan = Plan::of(std::slice::from_ref(charge), &inner.settings.rules, |_| 0);
         let now = inner.now();
         if let Some(denied) = plan.denied(now) {
+            inner.tally.count(&denied);
             return Some(denied);
         }
         let answer = inner.peek(now, &plan.asks, false).await;
-        (!answer.admitted).then(|| plan.decision(&answer))
+        if answer.admitted {
+            return None;
+        }
+        let decision = plan.decision(&answer, &inner.tally);
+        inner.tally.count(&decision);
+        Some(decision)
     }
 
     /// Takes one from all windows of an API token, or from none: one decision, one round trip. Never fails.
@@ -209,7 +231,11 @@ impl Limiter {
             Some(remote) => remote.take(&asks).await,
             None => inner.memory.take(now, &asks, &|_, limit| limit, Standing::Sole),
         };
-        Quota::spending(&asks, &answer, now)
+        let spending = Quota::spending(&asks, &answer, now);
+        if let Spending::Decided { decision, .. } = &spending {
+            inner.tally.count(decision);
+        }
+        spending
     }
 
     /// What an API token has used of its windows, the shortest first. Charges nothing.
@@ -277,6 +303,12 @@ impl Limiter {
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.0.settings.rules
+    }
+
+    /// What was decided since the process started, and what became of Redis meanwhile.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.0.tally.totals()
     }
 
     /// Counters held in memory at the moment, at most `memory_keys`.

@@ -18,6 +18,7 @@ mod remote;
 mod rule;
 pub mod socket;
 pub mod store;
+mod tally;
 mod token;
 
 pub use decision::{Decision, Outcome, Receipt, RuleReport};
@@ -26,6 +27,7 @@ pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{Limiter, StartError, StoreState};
 pub use plan::Plan;
 pub use rule::{Per, Rule, Rules};
+pub use tally::{Tally, Totals, Verdict, WAIT_BOUNDS, Waits};
 pub use token::{Checkpoint, Quota, Spending, Version, WindowUse};
 
 use std::num::{NonZeroU32, NonZeroUsize};

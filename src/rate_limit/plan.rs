@@ -7,6 +7,7 @@ use super::key::{Charge, CounterKey};
 use super::limit::{Mode, Window};
 use super::rule::{Rule, Rules};
 use super::store::{Answer, Ask, Moment, Taken};
+use super::tally::{Tally, Verdict};
 use crate::clock::Timestamp;
 
 /// The windows of one take.
@@ -81,12 +82,18 @@ impl Plan {
         })
     }
 
-    /// What `answer` means for the request. Logs shadow rules that would have refused it.
-    pub fn decision(&self, answer: &Answer) -> Decision {
+    /// What `answer` means for the request. Logs and counts shadow rules that would have refused it.
+    pub fn decision(&self, answer: &Answer, tally: &Tally) -> Decision {
         let mut reports = Vec::with_capacity(self.asks.len());
         let mut taken = Vec::new();
+        // Shadow rules, and whether one of their windows is full.
+        let mut watched: Vec<(Rule, bool)> = Vec::new();
         for ((ask, (rule, window)), count) in self.asks.iter().zip(&self.windows).zip(&answer.counts) {
             if ask.shadow {
+                match watched.last_mut() {
+                    Some((same, over)) if same == rule => *over |= count.over,
+                    _ => watched.push((*rule, count.over)),
+                }
                 if count.over {
                     tracing::info!(
                         event = "rate_limited",
@@ -116,6 +123,13 @@ impl Plan {
                     id: ask.id,
                     resets_at: count.resets_at,
                 });
+            }
+        }
+        for (rule, over) in watched {
+            if over {
+                tally.decided(rule, Verdict::Shadowed);
+            } else if answer.admitted {
+                tally.decided(rule, Verdict::Admitted);
             }
         }
         let refusing = reports

@@ -117,6 +117,7 @@ impl Remote {
     async fn restore(self: Arc<Self>, link: Link, outage: Option<Duration>) {
         let merged = self.tell(&link, true).await;
         if let Some(outage) = outage {
+            self.tally.found(outage);
             let seconds = outage.as_secs_f64();
             tracing::info!(
                 event = "rate_limiter_recovered",

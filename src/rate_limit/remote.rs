@@ -17,6 +17,7 @@ use super::key::{CounterKey, Subject};
 use super::store::memory::{MemoryStore, Prepared};
 use super::store::redis::{Failure, Link, RedisStore};
 use super::store::{Answer, Ask, Moment, Standing, Taken};
+use super::tally::Tally;
 use super::token::Version;
 use super::{RedisSettings, Settings, StartError, patience};
 use crate::clock::Clock;
@@ -38,6 +39,7 @@ pub struct Remote {
     resets_heard_us: AtomicI64,
     /// What turns elapsed into Unix microseconds of Redis; `i64::MIN` until Redis first spoke.
     offset_us: AtomicI64,
+    pub(super) tally: Arc<Tally>,
     pub(super) settings: RedisSettings,
     prefix: String,
     clock: Clock,
@@ -69,6 +71,7 @@ impl Remote {
         settings: &Settings,
         memory: Arc<MemoryStore>,
         clock: Clock,
+        tally: Arc<Tally>,
     ) -> Result<Self, StartError> {
         // Random for each process: the standard library seeds its hasher from the operating system.
         let me = RandomState::new().hash_one(std::process::id());
@@ -84,6 +87,7 @@ impl Remote {
             told_of_value: AtomicBool::new(false),
             resets_heard_us: AtomicI64::new(0),
             offset_us: AtomicI64::new(i64::MIN),
+            tally,
             settings: redis.clone(),
             prefix: settings.key_prefix.clone(),
             clock,
@@ -208,6 +212,7 @@ impl Remote {
     }
 
     pub(super) fn note_failure(&self, on: &Link, failure: &Failure) {
+        self.tally.failed();
         match failure {
             Failure::Value => {
                 // Once, not for each request that meets the key.
@@ -244,6 +249,7 @@ impl Remote {
             since: self.clock.elapsed(),
         });
         self.phase.send_replace(Phase::Lost);
+        self.tally.lost();
         drop(link);
         let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner).size();
         tracing::warn!(
@@ -322,7 +328,9 @@ impl Remote {
                 return Ok(0);
             };
             let merged = link.merge(key, &merge, self.offset_us(), raise).await?;
-            Ok(self.memory.confirm(self.now(), key, &merge, merged))
+            let units = self.memory.confirm(self.now(), key, &merge, merged);
+            self.tally.merged(units);
+            Ok(units)
         });
         let results = futures_util::future::join_all(merges).await;
         results.into_iter().sum()

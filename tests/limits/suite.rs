@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use stile::rate_limit::{Charge, Outcome, Receipt, Rule};
+use stile::rate_limit::{Charge, Outcome, Receipt, Rule, Verdict};
 
 use crate::stand::{Stand, admitted, charge, remaining};
 
@@ -50,6 +50,7 @@ over_every_store! {
     deny_refuses_all_and_off_nothing
     a_cleared_counter_is_free_and_stays_so
     the_refusing_window_that_resets_last_is_told
+    every_decision_is_in_the_totals_under_its_rule
 }
 
 fn receipt(decision: stile::rate_limit::Decision) -> Receipt {
@@ -340,4 +341,42 @@ async fn the_refusing_window_that_resets_last_is_told(stand: Stand) {
     let refused = limiter.take(&charges).await;
     assert_eq!(refused.refusal().unwrap().window, Duration::from_hours(1));
     assert!(refused.retry_after_seconds() > 3500);
+}
+
+/// What the metrics show: each decision once, whoever decided it; a refusal under the rule that is its reason.
+async fn every_decision_is_in_the_totals_under_its_rule(stand: Stand) {
+    let limiter = stand
+        .limiter(&[
+            (Rule::Global, "100/minute"),
+            (Rule::Login, "2/minute;5/hour"),
+            (Rule::Refresh, "1/minute;mode=shadow"),
+            (Rule::Registration, "deny"),
+        ])
+        .await;
+    let charges = [Rule::Global, Rule::Login, Rule::Refresh].map(|rule| charge(rule, "10.0.0.1"));
+    assert_eq!(admitted(&limiter, &charges, 4).await, 2);
+    stand.turn(&limiter).await;
+    assert_eq!(admitted(&limiter, &charges[..1], 3).await, 3);
+    assert_eq!(
+        admitted(&limiter, &[charge(Rule::Registration, "10.0.0.1")], 1).await,
+        0
+    );
+    let totals = limiter.totals();
+    let counts = |rule| {
+        let of_rule = totals.decisions.iter().filter(move |decision| decision.0 == rule);
+        of_rule
+            .map(|(_, verdict, count)| (*verdict, *count))
+            .collect::<Vec<_>>()
+    };
+    use Verdict::{Admitted, Refused, Shadowed};
+    let expected = |numbers: [u64; 3]| {
+        [Admitted, Refused, Shadowed]
+            .into_iter()
+            .zip(numbers)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counts(Rule::Global), expected([5, 0, 0]));
+    assert_eq!(counts(Rule::Login), expected([2, 2, 0]));
+    assert_eq!(counts(Rule::Refresh), expected([1, 0, 3]));
+    assert_eq!(counts(Rule::Registration), expected([0, 1, 0]));
 }
