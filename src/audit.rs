@@ -55,6 +55,15 @@ pub enum EventKind {
     ApiTokenChanged,
     ApiTokenRotated,
     ApiTokenRevoked,
+    AdminDenied,
+    AdminUsersListed,
+    AdminUserViewed,
+    AdminUserCreated,
+    AdminUserActivated,
+    AdminUserDeactivated,
+    AdminRoleChanged,
+    AdminUserDeleted,
+    AdminResetLinkCreated,
     RateLimited,
     RateLimiterDegraded,
     RateLimiterRecovered,
@@ -83,6 +92,15 @@ impl EventKind {
             Self::ApiTokenChanged => "api_token_changed",
             Self::ApiTokenRotated => "api_token_rotated",
             Self::ApiTokenRevoked => "api_token_revoked",
+            Self::AdminDenied => "admin_denied",
+            Self::AdminUsersListed => "admin_users_listed",
+            Self::AdminUserViewed => "admin_user_viewed",
+            Self::AdminUserCreated => "admin_user_created",
+            Self::AdminUserActivated => "admin_user_activated",
+            Self::AdminUserDeactivated => "admin_user_deactivated",
+            Self::AdminRoleChanged => "admin_role_changed",
+            Self::AdminUserDeleted => "admin_user_deleted",
+            Self::AdminResetLinkCreated => "admin_reset_link_created",
             Self::RateLimited => "rate_limited",
             Self::RateLimiterDegraded => "rate_limiter_degraded",
             Self::RateLimiterRecovered => "rate_limiter_recovered",
@@ -119,8 +137,10 @@ pub struct Event<'a> {
     pub outcome: Outcome,
     /// Why, in one word of ours.
     pub reason: Option<&'a str>,
-    /// Whose account, if one is known.
+    /// Whose account, if one is known: who did it.
     pub user_id: Option<Uuid>,
+    /// Whom an administrator did it to.
+    pub target_id: Option<Uuid>,
     /// The account that was named, known or not: a pseudonym, never an address.
     pub account: Option<&'a str>,
     /// Where from.
@@ -138,6 +158,7 @@ impl<'a> Event<'a> {
             outcome,
             reason: None,
             user_id: None,
+            target_id: None,
             account: None,
             client_ip: None,
             request_id: None,
@@ -155,6 +176,13 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn of_user(mut self, user_id: Uuid) -> Self {
         self.user_id = Some(user_id);
+        self
+    }
+
+    /// Done to a user, by an administrator.
+    #[must_use]
+    pub fn to_user(mut self, target_id: Uuid) -> Self {
+        self.target_id = Some(target_id);
         self
     }
 
@@ -221,6 +249,7 @@ impl Audit {
             outcome: event.outcome.as_str().to_owned(),
             reason: event.reason.map(str::to_owned),
             user_id: event.user_id.map(|id| id.to_string()),
+            target_id: event.target_id.map(|id| id.to_string()),
             account: event.account.map(str::to_owned),
             client_ip: event.client_ip.map(|ip| ip.to_string()),
             request_id: event.request_id.map(str::to_owned),
@@ -268,6 +297,7 @@ impl Inner {
 /// All fields are given as strings: the text format then escapes them, and JSON does anyway.
 fn log(event: &Event<'_>) {
     let user_id = event.user_id.map(|id| id.to_string());
+    let target_id = event.target_id.map(|id| id.to_string());
     let client_ip = event.client_ip.map(|ip| ip.to_string());
     macro_rules! line {
         ($level:ident) => {
@@ -277,6 +307,7 @@ fn log(event: &Event<'_>) {
                 outcome = event.outcome.as_str(),
                 reason = event.reason,
                 user_id = user_id.as_deref(),
+                target_id = target_id.as_deref(),
                 account = event.account,
                 client_ip = client_ip.as_deref(),
                 request_id = event.request_id,

@@ -337,9 +337,13 @@ impl Accounts {
         now.plus(self.lifetime(purpose))
     }
 
+    /// A page of the product, with the token in the fragment, which no browser sends to any server.
+    pub(super) fn link(&self, page: &str, token: &SecretToken) -> String {
+        format!("{}/{page}#token={}", self.0.settings.frontend_url, token.expose())
+    }
+
     fn message(&self, token: &SecretToken, purpose: TokenPurpose, to: &str) -> Message {
-        // In the fragment, which no browser sends to any server.
-        let link = |page: &str| format!("{}/{page}#token={}", self.0.settings.frontend_url, token.expose());
+        let link = |page: &str| self.link(page, token);
         let expires_in = self.lifetime(purpose);
         match purpose {
             TokenPurpose::Reset => templates::reset_password(to, &link("reset-password"), expires_in),

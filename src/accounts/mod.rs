@@ -5,6 +5,7 @@
 //! an `impl Accounts` block and its own error enum.
 
 mod account_limit;
+mod admin;
 mod delivery;
 mod email;
 mod email_change;
@@ -13,6 +14,7 @@ mod full_name;
 mod housekeeping;
 mod login;
 mod mail_queue;
+mod page;
 mod password_change;
 mod password_reset;
 mod profile;
@@ -38,11 +40,13 @@ use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
 pub use account_limit::counted_as;
+pub use admin::{AdminError, Administrator, NewAccount, NotAdmin, PasswordLink, UserChange};
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use full_name::{FullName, FullNameError};
 pub use login::LoginError;
 pub use mail_queue::MailRequestError;
+pub use page::{Cursor, NoCursor, Page, PageRequest};
 pub use password_reset::{ConfirmResetError, ResetPreview};
 pub use profile::UpdateProfileError;
 pub use reauthenticate::ReauthenticateError;

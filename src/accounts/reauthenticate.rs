@@ -111,7 +111,8 @@ impl Accounts {
         };
         let account = self.reauthenticate(identity, current, caller).await?;
         let mut transaction = self.0.database.begin().await?;
-        let deleted = storage::delete_user(&mut transaction, account.id, account.password_version).await?;
+        let deleted =
+            storage::delete_user(&mut transaction, account.id, Some(account.password_version)).await?;
         let Some(tokens) = deleted else {
             transaction.rollback().await?;
             return Err(ReauthenticateError::SessionOver);

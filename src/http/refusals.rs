@@ -1,8 +1,9 @@
 //! How each use case's error reads as an [`ApiError`]. What is logged and what is sent are two texts.
 
 use crate::accounts::{
-    AuthenticateError, ConfirmResetError, EndSessionError, LoginError, LogoutError, MailRequestError,
-    ReauthenticateError, RefreshError, RegisterError, UpdateProfileError, VerifyEmailError,
+    AdminError, AuthenticateError, ConfirmResetError, EndSessionError, LoginError, LogoutError,
+    MailRequestError, NotAdmin, ReauthenticateError, RefreshError, RegisterError, UpdateProfileError,
+    VerifyEmailError,
 };
 use crate::api_tokens::IssueError;
 use crate::http::error::ApiError;
@@ -131,6 +132,28 @@ impl From<ConfirmResetError> for ApiError {
             ConfirmResetError::Invalid(fields) => Self::validation_failed(fields),
             ConfirmResetError::Overloaded => Self::overloaded(),
             ConfirmResetError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotAdmin> for ApiError {
+    fn from(_: NotAdmin) -> Self {
+        Self::forbidden("This is for administrators.")
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::NotAdmin => NotAdmin.into(),
+            AdminError::LastAdmin => Self::forbidden(
+                "This is the last active administrator. Make another one first, or use `stile user` on the server.",
+            ),
+            AdminError::Inactive => Self::account_inactive(),
+            AdminError::NotFound => Self::not_found(),
+            AdminError::Invalid(fields) => Self::validation_failed(fields),
+            AdminError::EmailTaken => Self::email_taken(),
+            AdminError::Storage(error) => error.into(),
         }
     }
 }

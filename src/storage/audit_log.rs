@@ -21,8 +21,10 @@ pub struct AuditRow {
     pub outcome: String,
     /// Why, in one word.
     pub reason: Option<String>,
-    /// Whose account, if one is known.
+    /// Whose account, if one is known: who did it.
     pub user_id: Option<String>,
+    /// Whom an administrator did it to.
+    pub target_id: Option<String>,
     /// The account that was named, known or not: start of an HMAC of its address.
     pub account: Option<String>,
     /// Where from.
@@ -38,8 +40,9 @@ pub async fn add_audit_rows(on: &mut Transaction, rows: &[AuditRow]) -> Result<(
     for row in rows {
         execute!(
             on,
-            "INSERT INTO audit_log (id, at, event, outcome, reason, user_id, account, client_ip, request_id, occurrences) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO audit_log (id, at, event, outcome, reason, user_id, account, client_ip, request_id, occurrences, \
+                 target_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             row.id.to_string(),
             row.at,
             &row.event,
@@ -50,6 +53,7 @@ pub async fn add_audit_rows(on: &mut Transaction, rows: &[AuditRow]) -> Result<(
             row.client_ip.as_deref(),
             row.request_id.as_deref(),
             row.occurrences,
+            row.target_id.as_deref(),
         )?;
     }
     Ok(())

@@ -18,6 +18,7 @@ mod known_clients;
 mod mail_jobs;
 mod one_time_tokens;
 mod sessions;
+mod user_admin;
 mod users;
 mod values;
 
@@ -40,13 +41,16 @@ pub use mail_jobs::{
     queue_mail, queue_mail_if_room, renew_mail, retry_mail,
 };
 pub use one_time_tokens::{
-    NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_of_job, find_token, hand_over_token,
-    redeem_token, sweep_tokens,
+    NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_by_hand, add_token_of_job,
+    find_token, hand_over_token, redeem_token, sweep_tokens,
 };
 pub use sessions::{
     EndReason, NewSession, Rotation, Session, SessionOfUser, add_session, end_other_sessions, end_session,
     end_session_by_id, end_session_of_family, end_sessions_of_user, erase_grace_successors,
     find_live_session, find_session_of_family, live_sessions, rotate_session, sweep_sessions,
+};
+pub use user_admin::{
+    PageEnd, guard_administrators, has_other_active_admin, is_active_admin, search_users, set_standing,
 };
 pub use users::{
     Account, LoginRow, NewUser, PasswordChange, Registration, UserRole, add_user, change_email,

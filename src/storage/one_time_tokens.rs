@@ -10,6 +10,7 @@ use super::database::{Connection, Transaction, execute, fetch_optional};
 use super::error::StorageError;
 use super::mail_jobs::MailJob;
 use super::users::{Account, Registration};
+use super::values::new_id;
 use crate::clock::Timestamp;
 
 /// What a mailed link is for.
@@ -140,6 +141,31 @@ pub async fn add_token_of_job(
         token.expires_at,
         job.id.to_string(),
         job.attempts,
+    )?;
+    Ok(added == 1)
+}
+
+/// Stores a link to set a password that nobody mails: an administrator hands it over himself. `false` if there is no
+/// such user, or he is inactive. Older links die when [`hand_over_token`] is called for it.
+pub async fn add_token_by_hand(
+    on: &mut Connection,
+    token_hash: &str,
+    user_id: Uuid,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Result<bool, StorageError> {
+    let added = execute!(
+        on,
+        "INSERT INTO one_time_tokens (token_hash, user_id, purpose, email, job_id, password_version, created_at, \
+             expires_at) \
+         SELECT $1, id, $2, email, $3, password_version, $4, $5 FROM users WHERE id = $6 AND is_active",
+        token_hash,
+        TokenPurpose::Reset.as_str(),
+        // Of no job: the id of none.
+        new_id(now).to_string(),
+        now,
+        expires_at,
+        user_id.to_string(),
     )?;
     Ok(added == 1)
 }

@@ -31,6 +31,8 @@ pub enum EndReason {
     EmailChanged,
     /// Another registration of the address was proven.
     Replaced,
+    /// An administrator deactivated the account.
+    Deactivated,
 }
 
 impl EndReason {
@@ -45,6 +47,7 @@ impl EndReason {
             Self::PasswordReset => "password_reset",
             Self::EmailChanged => "email_changed",
             Self::Replaced => "registration_replaced",
+            Self::Deactivated => "account_deactivated",
         }
     }
 }

@@ -330,12 +330,12 @@ pub async fn delete_pending_user(on: &mut Transaction, email: &str) -> Result<()
     execute!(on, "DELETE FROM users WHERE email = $1 AND is_pending", email).map(drop)
 }
 
-/// Deletes the user and all that hangs on him; `None` if his password was changed since it was read, or he is gone.
-/// Mail that waits for his address goes too. Answers the ids of his API tokens, whose proofs are to be voided.
+/// Deletes the user and all that hangs on him; `None` if he is gone, or his password was changed since `seen_version`
+/// was read, where that matters. Mail that waits for his address goes too. Answers the ids of his API tokens, whose proofs are to be voided.
 pub async fn delete_user(
     on: &mut Transaction,
     id: Uuid,
-    seen_version: i64,
+    seen_version: Option<i64>,
 ) -> Result<Option<Vec<Uuid>>, StorageError> {
     // In the order of locks that `storage` keeps; the foreign key would take the user first.
     execute!(
@@ -345,7 +345,8 @@ pub async fn delete_user(
     )?;
     execute!(
         on,
-        "DELETE FROM mail_jobs WHERE recipient = (SELECT email FROM users WHERE id = $1 AND password_version = $2)",
+        "DELETE FROM mail_jobs WHERE recipient = (SELECT email FROM users \
+             WHERE id = $1 AND ($2 IS NULL OR password_version = $2))",
         id.to_string(),
         seen_version,
     )?;
@@ -359,7 +360,7 @@ pub async fn delete_user(
     )?;
     let deleted = execute!(
         on,
-        "DELETE FROM users WHERE id = $1 AND password_version = $2",
+        "DELETE FROM users WHERE id = $1 AND ($2 IS NULL OR password_version = $2)",
         id.to_string(),
         seen_version,
     )?;

@@ -188,7 +188,7 @@ on_both_engines! {
         assert!(ended.len() == 2 && ended.iter().all(|token| token.version == 3));
         transaction.commit().await.unwrap();
         let mut transaction = db.begin().await.unwrap();
-        let mut gone = s::delete_user(&mut transaction, ada, 1).await.unwrap().unwrap();
+        let mut gone = s::delete_user(&mut transaction, ada, Some(1)).await.unwrap().unwrap();
         transaction.commit().await.unwrap();
         gone.sort();
         assert_eq!(gone, [first, second]);

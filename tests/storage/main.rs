@@ -12,4 +12,5 @@ mod one_time_tokens;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod sessions;
+mod user_admin;
 mod users;

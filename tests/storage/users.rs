@@ -198,8 +198,8 @@ on_both_engines! {
         let ada = crate::sessions::user_with_everything(&db, "ada@example.com").await;
         let bob = crate::sessions::user_with_everything(&db, "bob@example.com").await;
         let mut transaction = db.begin().await.unwrap();
-        assert!(s::delete_user(&mut transaction, ada, 9).await.unwrap().is_none(), "the password was changed meanwhile");
-        assert!(s::delete_user(&mut transaction, ada, 1).await.unwrap().is_some());
+        assert!(s::delete_user(&mut transaction, ada, Some(9)).await.unwrap().is_none(), "the password was changed meanwhile");
+        assert!(s::delete_user(&mut transaction, ada, Some(1)).await.unwrap().is_some());
         transaction.commit().await.unwrap();
         assert_eq!(crate::sessions::what_hangs_on(&db, ada, "ada@example.com", 2).await, [0, 0, 0, 0, 0]);
         assert_eq!(crate::sessions::what_hangs_on(&db, bob, "bob@example.com", 4).await, [1, 1, 1, 1, 2]);

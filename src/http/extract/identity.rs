@@ -7,10 +7,11 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use crate::accounts::Identity;
+use crate::accounts::{Administrator, Identity};
 use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
+use crate::http::extract::From;
 
 /// A request whose access token is genuine and whose session lives; anything else is 401.
 pub struct Authenticated(pub Identity);
@@ -22,6 +23,19 @@ impl FromRequestParts<Arc<Http>> for Authenticated {
         let Credential(token) = Credential::from_request_parts(parts, http).await?;
         let token = token.ok_or_else(ApiError::not_authenticated)?;
         Ok(Self(http.accounts.authenticate(&token).await?))
+    }
+}
+
+/// A request of an administrator; 401 without a session, 403 without the role.
+pub struct Admin(pub Administrator);
+
+impl FromRequestParts<Arc<Http>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, ApiError> {
+        let Authenticated(identity) = Authenticated::from_request_parts(parts, http).await?;
+        let From(caller) = From::from_request_parts(parts, http).await?;
+        Ok(Self(http.accounts.administrator(&identity, caller)?))
     }
 }
 

@@ -4,9 +4,11 @@
 mod body;
 mod caller;
 mod identity;
+mod paging;
 mod path;
 
 pub use body::{Answer, Body, OptionalBody, text};
 pub use caller::From;
-pub use identity::{Authenticated, Credential, bearer};
+pub use identity::{Admin, Authenticated, Credential, bearer};
+pub use paging::Paging;
 pub use path::Id;

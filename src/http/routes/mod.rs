@@ -2,6 +2,7 @@
 //!
 //! A new endpoint is a line in its noun's `routes()`; the rule that limits it stands on that line.
 
+pub mod admin_users;
 pub mod api_gateway;
 pub mod api_tokens;
 pub mod auth;
@@ -106,6 +107,7 @@ pub fn all() -> Routes {
         .and(password_reset::routes())
         .and(sessions::routes())
         .and(api_tokens::routes())
+        .and(admin_users::routes())
         .and(rate_limits::routes())
         .and(health::routes())
         .and(jwks::routes())
