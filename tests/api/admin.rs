@@ -7,7 +7,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{Answer, Engine, PASSWORD, Request, TestApp};
-use crate::on_both_engines;
 
 /// Of two instances with one name, so that each takes the other's access tokens.
 async fn start(engine: Engine) -> TestApp {
@@ -350,9 +349,9 @@ on_both_engines! {
             }
             let left = app.sql_texts("SELECT email FROM users WHERE role = 'admin' AND is_active").await;
             assert!(!left.is_empty(), "round {round}");
-            for n in 0..4 {
+            for (n, session) in sessions.iter_mut().enumerate() {
                 app.sql("UPDATE users SET is_active = TRUE").await;
-                sessions[n] = app.logged_in(&format!("root{n}@example.com"), PASSWORD).await;
+                *session = app.logged_in(&format!("root{n}@example.com"), PASSWORD).await;
             }
         }
         // Of many who delete the same user one did.
