@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::connections::{self, Connection};
 use super::report::Report;
-use crate::config::{Config, ConfigErrors, Source};
+use crate::config::{Config, ConfigErrors, Level, Source, Verdict};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Options {
@@ -38,9 +38,12 @@ pub(super) async fn run(env_file: Option<&Path>, options: &Options) -> ExitCode 
     } else {
         Vec::new()
     };
+    let of_connections = connections.iter().flat_map(|connection| &connection.verdicts);
+    let verdicts: Vec<&Verdict> = config.verdicts.iter().chain(of_connections).collect();
     let report = Report {
         config: &config,
         file: file.as_deref(),
+        verdicts: &verdicts,
         connections: &connections,
     };
     let printed = super::print(&if options.json {
@@ -49,13 +52,14 @@ pub(super) async fn run(env_file: Option<&Path>, options: &Options) -> ExitCode 
         report.text()
     });
 
+    let warned = verdicts.iter().any(|verdict| verdict.level == Level::Warning);
     let failed = |connection: &Connection| !connection.ok;
     if connections
         .iter()
         .any(|connection| connection.vital && failed(connection))
     {
         ExitCode::from(2)
-    } else if options.strict && (config.warnings().next().is_some() || connections.iter().any(failed)) {
+    } else if options.strict && (warned || connections.iter().any(failed)) {
         ExitCode::FAILURE
     } else {
         printed

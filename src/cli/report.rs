@@ -14,6 +14,8 @@ pub(super) struct Report<'a> {
     pub(super) config: &'a Config,
     /// The env file that was read.
     pub(super) file: Option<&'a str>,
+    /// What to know of the configuration, and of what was connected to.
+    pub(super) verdicts: &'a [&'a Verdict],
     pub(super) connections: &'a [Connection],
 }
 
@@ -31,14 +33,15 @@ struct LimitLine {
 impl Report<'_> {
     pub(super) fn json(&self) -> String {
         let variable = |Effective { name, value, origin }: &Effective| json!({ "name": name, "value": value, "from": origin.to_string() });
-        let verdict = |verdict: &Verdict| json!({ "level": level(verdict), "text": verdict.text });
+        let verdict =
+            |verdict: &&Verdict| json!({ "level": level(verdict), "text": verdict.text, "fix": verdict.fix });
         let report = json!({
             "valid": true,
             "environment": self.config.environment.name(),
             "env_file": self.file,
             "variables": self.config.effective.iter().map(variable).collect::<Vec<_>>(),
             "limits": { "enabled": self.config.rate_limit.enabled, "rules": self.limits() },
-            "verdicts": self.config.verdicts.iter().map(verdict).collect::<Vec<_>>(),
+            "verdicts": self.verdicts.iter().map(verdict).collect::<Vec<_>>(),
             "connections": self.connections,
         });
         format!("{report:#}\n")
@@ -89,11 +92,13 @@ impl Report<'_> {
             &limits,
         ));
         text.push_str("\nVerdicts\n");
-        for verdict in &self.config.verdicts {
-            let _ = writeln!(text, "{:8} {}", level(verdict), verdict.text);
+        for verdict in self.verdicts {
+            remark(&mut text, level(verdict), &verdict.text, verdict.fix.as_deref());
         }
-        for Connection { to, ok, detail, .. } in self.connections {
-            let _ = writeln!(text, "{:8} {to}: {detail}", if *ok { "fine" } else { "failed" });
+        for connection in self.connections {
+            let level = if connection.ok { "fine" } else { "failed" };
+            let said = format!("{}: {}", connection.to, connection.detail);
+            remark(&mut text, level, &said, connection.fix.as_deref());
         }
         text
     }
@@ -111,6 +116,14 @@ impl Report<'_> {
             }
         };
         Rule::ALL.into_iter().map(line).collect()
+    }
+}
+
+/// What is the case, and below it what to type.
+fn remark(text: &mut String, level: &str, said: &str, fix: Option<&str>) {
+    let _ = writeln!(text, "{level:8} {said}");
+    if let Some(fix) = fix {
+        let _ = writeln!(text, "{:8} type: {fix}", "");
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
         return super::failure(&error.to_string());
     }
     for warning in config.warnings() {
-        tracing::warn!("{warning}");
+        tracing::warn!(to_type = warning.fix, "{}", warning.text);
     }
     match app::run(config).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,6 +56,11 @@ pub(super) fn shown(url: &Url) -> String {
     format!("{}://{user}{host}{port}{}{options}", url.scheme(), url.path())
 }
 
+/// Whether `text` is a URL with a password in it.
+pub(super) fn has_password(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| url.password().is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

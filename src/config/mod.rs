@@ -192,7 +192,7 @@ impl Config {
             verdicts: Vec::new(),
             defaulted,
         };
-        config.verdicts = verdicts::of(&config, later);
+        config.verdicts = verdicts::of(&config, source, later);
         Ok(config)
     }
 
@@ -215,11 +215,10 @@ impl Config {
     }
 
     /// What should be logged as a warning at start.
-    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+    pub fn warnings(&self) -> impl Iterator<Item = &Verdict> {
         self.verdicts
             .iter()
             .filter(|verdict| verdict.level == Level::Warning)
-            .map(|verdict| verdict.text.as_str())
     }
 }
 

@@ -203,6 +203,23 @@ pub(super) fn refuse_weak_secret(secret: &SecretString) -> Result<(), WeakSecret
     Ok(())
 }
 
+/// Whether words, names, dates or patterns make up so much of a secret that it takes fewer than 2^80 guesses
+/// (`openssl rand` makes 2^128 and more). An estimate: it warns, and refuses nothing.
+#[must_use]
+pub fn can_be_guessed(secret: &SecretString) -> bool {
+    /// zxcvbn counts no further than 2^64, so it is shown pieces. A random one comes to ten for each character.
+    const PIECE: usize = 16;
+    const LOG10_OF_2_TO_THE_80: f64 = 24.0;
+    let characters: Zeroizing<Vec<char>> = Zeroizing::new(secret.expose_secret().chars().collect());
+    let pieces = characters
+        .chunks(PIECE)
+        .map(|piece| Zeroizing::new(piece.iter().collect::<String>()));
+    let log10: f64 = pieces
+        .map(|piece| zxcvbn::zxcvbn(&piece, &["stile"]).guesses_log10())
+        .sum();
+    log10 < LOG10_OF_2_TO_THE_80
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +342,24 @@ mod tests {
             let bytes = super::super::token::random_bytes::<32>();
             assert!(SecretKeys::new(hex(&bytes).into(), None).is_ok());
             assert!(SecretKeys::new(URL_SAFE_NO_PAD.encode(bytes).into(), None).is_ok());
+        }
+    }
+
+    #[test]
+    fn words_can_be_guessed_and_random_secrets_cannot() {
+        for words in [
+            "password-password1-password2-password3",
+            "stile-production-jwt-signing-2026",
+            "iloveyou-iloveyou2-qwertyuiop-monkey",
+        ] {
+            assert!(can_be_guessed(&words.into()), "{words}");
+        }
+        for _ in 0..100 {
+            let bytes = super::super::token::random_bytes::<32>();
+            let (hex_of_16, base64_of_24) = (hex(&bytes[..16]), URL_SAFE_NO_PAD.encode(&bytes[..24]));
+            for random in [hex_of_16, base64_of_24, hex(&bytes)] {
+                assert!(!can_be_guessed(&random.as_str().into()), "{random}");
+            }
         }
     }
 

@@ -18,7 +18,7 @@ mod token;
 
 pub use access_token::{AccessClaims, AccessTokenError, AccessTokens};
 pub use api_token::ApiTokenSecret;
-pub use keys::{Purpose, SecretKeys, WeakSecret};
+pub use keys::{Purpose, SecretKeys, WeakSecret, can_be_guessed};
 pub use password::{AdmitError, Password, PasswordTooLong, Passwords, Verdict};
 pub use password_policy::{PasswordPolicy, PasswordRefusal};
 pub use pool::{Overloaded, PoolSettings, PoolState};

@@ -63,6 +63,28 @@ pub enum SendError {
     Permanent(String),
 }
 
+/// Why no mail could leave. The text holds no address, no secret and nothing that a server said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct PingError {
+    /// What failed, for whoever says what to do.
+    pub step: Step,
+    text: String,
+}
+
+/// The steps towards a mail, as an operator can mend them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nobody is there, or nobody who speaks SMTP; or the folder cannot be written.
+    Connect,
+    /// No TLS where it is demanded, or a certificate that is not trusted.
+    Tls,
+    /// The login is refused.
+    Login,
+    /// `MAIL_FROM` is refused.
+    Sender,
+}
+
 /// A way out for mail. Cheap to clone.
 #[derive(Clone)]
 pub enum Mailer {
@@ -94,10 +116,13 @@ impl Mailer {
         }
     }
 
-    /// Whether mail could leave now: the folder can be written, the server greets and accepts the login.
-    pub async fn ping(&self) -> Result<(), SendError> {
+    /// Whether mail could leave now: the folder can be written; the server greets, accepts the login and the sender.
+    pub async fn ping(&self) -> Result<(), PingError> {
         match self {
-            Self::Folder(folder) => folder.ping().await,
+            Self::Folder(folder) => folder.ping().await.map_err(|error| PingError {
+                step: Step::Connect,
+                text: error.to_string(),
+            }),
             Self::Smtp(smtp) => smtp.ping().await,
         }
     }

@@ -12,14 +12,14 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::ClientId;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::{Message, SendError, SettingsError};
+use super::{Message, PingError, SendError, SettingsError, Step};
 
 /// The longest that a server may take for one step: a silent one costs this once.
 const STEP: Duration = Duration::from_secs(10);
@@ -89,11 +89,12 @@ impl Smtp {
 
     pub(super) async fn send(&self, message: &Message) -> Result<(), SendError> {
         let mail = message.compose(&self.0.from)?;
-        let mut connection = self.0.open().await?;
+        let opened = self.0.open().await;
+        let mut connection = opened.map_err(|error| SendError::Temporary(error.text))?;
         let sender = Mail::new(mail.envelope().from().cloned(), Vec::new());
         step("MAIL FROM", connection.command(sender))
             .await
-            .map_err(Failure::temporary)?;
+            .map_err(|failure| SendError::Temporary(failure.text))?;
         for recipient in mail.envelope().to() {
             step(
                 "RCPT TO",
@@ -113,36 +114,47 @@ impl Smtp {
         Ok(())
     }
 
-    pub(super) async fn ping(&self) -> Result<(), SendError> {
+    /// All but a mail: whether the server greets, encrypts, lets us in, and takes our sender.
+    pub(super) async fn ping(&self) -> Result<(), PingError> {
         let mut connection = self.0.open().await?;
-        step("NOOP", connection.command(Noop))
+        let sender = Mail::new(Some(self.0.from.email.clone()), Vec::new());
+        step("MAIL FROM", connection.command(sender))
             .await
-            .map_err(Failure::temporary)?;
+            .map_err(|failure| failure.at(Step::Sender))?;
+        let _ = tokio::time::timeout(FAREWELL, connection.command(Rset)).await;
         let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
         Ok(())
     }
 }
 
 impl Server {
-    /// A connection that is greeted, encrypted as demanded, and logged in.
-    async fn open(&self) -> Result<AsyncSmtpConnection, SendError> {
+    /// A connection that is greeted, encrypted as demanded, and logged in. How it fails is for an operator to mend, so a
+    /// mail is tried again however the server puts it.
+    async fn open(&self) -> Result<AsyncSmtpConnection, PingError> {
         let tls = (self.security == Security::TlsFromTheStart).then(|| self.tls.clone());
         let address = (self.host.as_str(), self.port);
         let connect = AsyncSmtpConnection::connect_tokio1(address, Some(STEP), &self.name, tls, None);
-        let mut connection = step("connecting", connect).await.map_err(Failure::temporary)?;
+        let connected = step("connecting", connect).await;
+        let mut connection = connected.map_err(|failure| {
+            let is_tls = failure.text.contains("TLS: ");
+            failure.at(if is_tls { Step::Tls } else { Step::Connect })
+        })?;
         if self.security != Security::TlsFromTheStart {
             if connection.can_starttls() {
                 let upgrade = connection.starttls(self.tls.clone(), &self.name);
-                step("STARTTLS", upgrade).await.map_err(Failure::temporary)?;
+                let upgraded = step("STARTTLS", upgrade).await;
+                upgraded.map_err(|failure| failure.at(Step::Tls))?;
             } else if self.security == Security::StartTls {
-                return Err(SendError::Temporary(
-                    "the mail server offers no STARTTLS, which is demanded".into(),
-                ));
+                return Err(PingError {
+                    step: Step::Tls,
+                    text: "the mail server offers no STARTTLS, which is demanded".to_owned(),
+                });
             }
         }
         if let Some(credentials) = &self.credentials {
             let login = connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials);
-            step("AUTH", login).await.map_err(Failure::temporary)?;
+            let logged_in = step("AUTH", login).await;
+            logged_in.map_err(|failure| failure.at(Step::Login))?;
         }
         Ok(connection)
     }
@@ -155,9 +167,12 @@ struct Failure {
 }
 
 impl Failure {
-    /// Of a step that an operator can mend (address, certificate, login, sender), however the server puts it.
-    fn temporary(self) -> SendError {
-        SendError::Temporary(self.text)
+    /// Of a step that an operator can mend: address, certificate, login, sender.
+    fn at(self, step: Step) -> PingError {
+        PingError {
+            step,
+            text: self.text,
+        }
     }
 
     /// Of a step that concerns this recipient and this message: a 5xx is final (RFC 5321 4.2.1).

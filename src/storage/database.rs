@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, Sqlite, Sqlit
 
 use super::error::{ConnectError, MigrateError, StorageError};
 use super::{DatabaseUrl, Settings};
+use crate::clock::Timestamp;
 
 /// All of `migrations/`, in the binary.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -257,6 +258,17 @@ impl Database {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StorageError> {
         execute!(&mut self.read().await?, "SELECT 1").map(drop)
+    }
+
+    /// What time it is at PostgreSQL, for an operator who compares clocks: nothing that is stored depends on it. SQLite's
+    /// time is this machine's.
+    pub async fn server_time(&self) -> Result<Timestamp, StorageError> {
+        let sql = match self {
+            Self::Sqlite { .. } => "SELECT CAST(strftime('%s', 'now') AS BIGINT) * 1000",
+            Self::Postgres { .. } => "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT",
+        };
+        let row = fetch_optional!((i64,), &mut self.read().await?, sql)?;
+        Ok(Timestamp::from_millis(row.map_or(0, |(millis,)| millis)))
     }
 
     /// A connection for reading.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use stile::config::{Config, Source, variables};
+use stile::config::{Config, Source, Verdict, variables};
 use stile::rate_limit::Rule;
 
 use crate::{SECRET, shown, within};
@@ -130,7 +130,7 @@ fn production_needs_no_more_than_its_secrets() {
             "3/hour",
         ],
     );
-    assert_eq!(config.warnings().collect::<Vec<_>>(), Vec::<&str>::new());
+    assert_eq!(config.warnings().collect::<Vec<_>>(), Vec::<&Verdict>::new());
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn what_is_shown_holds_no_secret() {
 fn a_doubtful_production_is_warned_of() {
     let warned = |changes: &[(&str, &str)], word: &str| {
         let config = of(&with(PRODUCTION, changes)).unwrap();
-        let warnings: Vec<_> = config.warnings().map(str::to_owned).collect();
+        let warnings: Vec<_> = config.warnings().map(|warning| warning.text.clone()).collect();
         assert!(
             warnings.iter().any(|warning| warning.contains(word)),
             "{changes:?}: {warnings:?}"

@@ -12,6 +12,9 @@
 mod postgres;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../limits/proxy.rs"]
+#[allow(dead_code, reason = "the tests of the limiter use more of it")]
+mod proxy;
 #[path = "../support/redis.rs"]
 mod redis;
 #[path = "../support/smtp.rs"]
@@ -19,6 +22,7 @@ mod smtp;
 
 mod check;
 mod commands;
+mod connections;
 mod crash;
 mod databases;
 mod drain;
@@ -29,6 +33,7 @@ mod redis_lost;
 mod refusals;
 mod start;
 mod traffic;
+mod verdicts;
 
 /// A good secret.
 const SECRET: &str = "q2nD0LxTfR8aPzWvYh3mKsEu7oJc5BgVt1XiZ9yCwN4bHkQeMrSdAl6FpUjG0O+/";

@@ -5,6 +5,8 @@
 
 #[path = "redis_counters.rs"]
 mod counters;
+#[path = "redis_facts.rs"]
+mod facts;
 #[path = "redis_takes.rs"]
 mod takes;
 

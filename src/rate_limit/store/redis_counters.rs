@@ -49,7 +49,7 @@ impl Link {
     }
 
     /// Where a walk has to go: the one server, or each master of the cluster.
-    async fn nodes(&self, first: &Cmd) -> Result<Vec<Option<SingleNodeRoutingInfo>>, Failure> {
+    pub(super) async fn nodes(&self, first: &Cmd) -> Result<Vec<Option<SingleNodeRoutingInfo>>, Failure> {
         let Connection::Cluster(cluster) = &self.0.connection else {
             return Ok(vec![None]);
         };
@@ -71,7 +71,11 @@ impl Link {
             .collect()
     }
 
-    async fn send_to(&self, node: Option<&SingleNodeRoutingInfo>, call: Cmd) -> Result<Value, Failure> {
+    pub(super) async fn send_to(
+        &self,
+        node: Option<&SingleNodeRoutingInfo>,
+        call: Cmd,
+    ) -> Result<Value, Failure> {
         let (Some(node), Connection::Cluster(cluster)) = (node, &self.0.connection) else {
             return Ok(self.0.send(&call).await?);
         };
