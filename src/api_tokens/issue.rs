@@ -238,19 +238,30 @@ impl ApiTokens {
     /// Ends a token. Idempotent.
     pub async fn revoke(&self, owner: &Owner<'_>, id: Uuid) -> Result<(), IssueError> {
         let row = self.find(owner, id).await?;
-        let now = self.0.clock.now();
-        let mut on = self.0.database.write().await?;
-        let revoked = storage::revoke_api_token(&mut on, owner.user_id, id, now, now.plus(DAY)).await?;
-        drop(on);
-        let Some(revoked) = revoked else { return Ok(()) };
-        self.void(revoked).await;
+        if self.end(&row).await?.is_none() {
+            return Ok(());
+        }
         self.record(EventKind::ApiTokenRevoked, owner);
         // Nothing is charged from here on, so the day window is known: until it ends the token counts against the cap,
         // or revoking and making anew would be a new quota. Should this fail, a whole day is assumed.
         let [_, _, day] = self.0.limiter.token_usage(&self.quota_of(&row)).await;
+        let until = day.resets_at.unwrap_or_else(|| self.0.clock.now());
         let mut on = self.0.database.write().await?;
-        storage::set_api_token_counts_until(&mut on, id, day.resets_at.unwrap_or(now)).await?;
+        storage::set_api_token_counts_until(&mut on, id, until).await?;
         Ok(())
+    }
+
+    /// Ends a token and counts it against the cap for a day. Answers whether every process knows by now; `None` where it
+    /// was revoked already.
+    pub(super) async fn end(&self, row: &ApiTokenRow) -> Result<Option<bool>, StorageError> {
+        let now = self.0.clock.now();
+        let mut on = self.0.database.write().await?;
+        let revoked = storage::revoke_api_token(&mut on, row.user_id, row.id, now, now.plus(DAY)).await?;
+        drop(on);
+        match revoked {
+            Some(revoked) => Ok(Some(self.void(revoked).await)),
+            None => Ok(None),
+        }
     }
 
     async fn find(&self, owner: &Owner<'_>, id: Uuid) -> Result<ApiTokenRow, IssueError> {
@@ -259,9 +270,9 @@ impl ApiTokens {
         row.ok_or(IssueError::NotFound)
     }
 
-    async fn void(&self, token: TokenVersion) {
+    async fn void(&self, token: TokenVersion) -> bool {
         let mark = vec![(token.id, Version(token.version))];
-        self.0.limiter.void_tokens(mark).await;
+        self.0.limiter.void_tokens(mark).await
     }
 
     pub(super) fn quota_of(&self, row: &ApiTokenRow) -> Quota {
@@ -278,7 +289,7 @@ impl ApiTokens {
         }
     }
 
-    fn view(&self, row: &ApiTokenRow) -> ApiToken {
+    pub(super) fn view(&self, row: &ApiTokenRow) -> ApiToken {
         let terms = Terms::of(row);
         let [per_minute, per_hour, per_day] = terms.effective_quota(&self.0.settings);
         let status = if row.revoked_at.is_some() {

@@ -2,9 +2,10 @@
 //!
 //! Composes [`crate::storage`], [`crate::credentials`], [`crate::rate_limit`] and [`crate::audit`]; knows neither HTTP
 //! nor SQL nor sessions. What a token may do is in `terms.rs` and `scope.rs`, use cases of its owner are in `issue.rs`,
-//! what a proxy asks is in `verify.rs`.
+//! an operator's in `operator.rs`, what a proxy asks is in `verify.rs`.
 
 mod issue;
+mod operator;
 mod proofs;
 mod scope;
 mod terms;
@@ -22,6 +23,7 @@ use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
 pub use issue::{ApiToken, IssueError, Status, Usage, UsageWindow};
+pub use operator::{Revoked, SomebodysToken};
 pub use scope::{AllowedScopes, Scope};
 pub use terms::{Edit, TermsChange};
 pub use verify::{Pass, Presented, Refusal};

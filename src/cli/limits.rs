@@ -8,14 +8,15 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::json;
 
+use super::operator::{self, Refusal};
 use super::table::table;
 use crate::accounts::{Email, counted_as};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::rate_limit::operator::{Counters, OperatorError};
 use crate::rate_limit::store::Reading;
 use crate::rate_limit::{Client, Rules, Subject, Window};
-use crate::storage::{self, Database, DatabaseUrl};
+use crate::storage;
 
 const SUBJECT: &str =
     "An IP address, an account's e-mail address, an API token's id, or what `stile limits list` prints";
@@ -46,12 +47,6 @@ pub(super) enum Command {
     },
 }
 
-/// Why a command came to nothing: the arguments, or the world.
-enum Refusal {
-    Subject(String),
-    Failure(String),
-}
-
 impl From<OperatorError> for Refusal {
     fn from(error: OperatorError) -> Self {
         Self::Failure(error.to_string())
@@ -59,22 +54,9 @@ impl From<OperatorError> for Refusal {
 }
 
 pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode {
-    // Looking must not make a signing key.
-    let source = Source::from_process(env_file).map(Source::look_only);
-    let config = match source.and_then(|source| Config::from_source(&source)) {
-        Ok(config) => config,
-        Err(errors) => {
-            super::complain(&errors);
-            return ExitCode::from(2);
-        }
-    };
-    match answer(&config, command).await {
-        Ok(text) => super::print(&text),
-        Err(Refusal::Failure(message)) => super::failure(&message),
-        Err(Refusal::Subject(message)) => {
-            super::say_error(&message);
-            ExitCode::from(2)
-        }
+    match operator::configured(env_file) {
+        Ok(config) => operator::conclude(answer(&config, command).await),
+        Err(code) => code,
     }
 }
 
@@ -126,7 +108,7 @@ async fn subjects(config: &Config, text: &str) -> Result<Vec<Subject>, Refusal> 
             return Ok(subjects);
         }
         let prefix = config.rate_limit.ipv6_prefix;
-        return Err(Refusal::Subject(format!(
+        return Err(Refusal::Argument(format!(
             "`{text}` is no client: IPv4 addresses are counted alone, IPv6 by networks of /{prefix}"
         )));
     }
@@ -141,7 +123,7 @@ async fn subjects(config: &Config, text: &str) -> Result<Vec<Subject>, Refusal> 
     }
     match Email::parse(text) {
         Ok(email) => account(config, &email).await,
-        Err(_) => Err(Refusal::Subject(format!(
+        Err(_) => Err(Refusal::Argument(format!(
             "`{}` is no IP address, no e-mail address, no API token's id and no account's key",
             text.escape_default()
         ))),
@@ -149,20 +131,20 @@ async fn subjects(config: &Config, text: &str) -> Result<Vec<Subject>, Refusal> 
 }
 
 async fn account(config: &Config, email: &Email) -> Result<Vec<Subject>, Refusal> {
-    let database = database(config).await?;
+    let database = operator::database(config).await?;
     let keys = &config.credentials.secret_keys;
     let subjects = counted_as(database.as_ref(), keys, email).await;
     if let Some(database) = database {
         database.close().await;
     }
-    subjects.map_err(|error| failed(&error))
+    subjects.map_err(|error| Refusal::database(&error))
 }
 
 /// What a token used of its day is written down in the database too, and would be taken up again from there.
 async fn forget_days(config: &Config, subjects: &[Subject]) -> Result<(), Refusal> {
     for subject in subjects {
         let Subject::Token(token) = subject else { continue };
-        let Some(database) = database(config).await? else {
+        let Some(database) = operator::database(config).await? else {
             continue;
         };
         let forgotten = async {
@@ -171,22 +153,9 @@ async fn forget_days(config: &Config, subjects: &[Subject]) -> Result<(), Refusa
         };
         let forgotten = forgotten.await;
         database.close().await;
-        forgotten.map_err(|error| failed(&error))?;
+        forgotten.map_err(|error| Refusal::database(&error))?;
     }
     Ok(())
-}
-
-/// None before the first start on SQLite.
-async fn database(config: &Config) -> Result<Option<Database>, Refusal> {
-    if matches!(&config.storage.url, DatabaseUrl::Sqlite(path) if !path.exists()) {
-        return Ok(None);
-    }
-    let database = Database::connect(&config.storage).await;
-    database.map(Some).map_err(|error| failed(&error))
-}
-
-fn failed(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::Failure(format!("the database: {error}"))
 }
 
 /// One counter.

@@ -8,9 +8,11 @@ mod connections;
 mod keys;
 mod limits;
 mod migrate;
+mod operator;
 mod report;
 mod serve;
 mod table;
+mod token;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -50,6 +52,9 @@ enum Command {
     /// See and clear counters, in Redis or in the one process that counts in memory.
     #[command(subcommand, after_long_help = reads_everything())]
     Limits(limits::Command),
+    /// See API tokens, and end one.
+    #[command(subcommand, after_long_help = reads_everything())]
+    Token(token::Command),
     /// Make keys.
     #[command(subcommand, after_long_help = "It reads no environment variable.")]
     Keys(keys::Command),
@@ -80,6 +85,7 @@ async fn run(arguments: Arguments) -> ExitCode {
         Command::Migrate => migrate::run(env_file).await,
         Command::Check(options) => Box::pin(check::run(env_file, &options)).await,
         Command::Limits(command) => Box::pin(limits::run(env_file, &command)).await,
+        Command::Token(command) => Box::pin(token::run(env_file, &command)).await,
         Command::Keys(command) => keys::run(&command),
     }
 }
@@ -179,13 +185,15 @@ mod tests {
             let arguments = ["stile"].iter().chain(command).chain(&["--help"]);
             Arguments::try_parse_from(arguments).unwrap_err().to_string()
         };
-        let commands: [&[&str]; 6] = [
+        let commands: [&[&str]; 8] = [
             &[],
             &["serve"],
             &["check"],
             &["limits", "list"],
             &["limits", "show"],
             &["limits", "reset"],
+            &["token", "list"],
+            &["token", "revoke"],
         ];
         for command in commands {
             for variable in variables() {

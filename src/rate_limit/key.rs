@@ -91,6 +91,15 @@ impl Subject {
         }
     }
 
+    /// The API token, if it is one.
+    #[must_use]
+    pub fn as_token(&self) -> Option<Uuid> {
+        match self {
+            Self::Token(token) => Some(*token),
+            Self::Client(_) | Self::Account(_) => None,
+        }
+    }
+
     /// Reads a [tag](Self::tag).
     #[must_use]
     pub fn from_tag(tag: &str) -> Option<Self> {

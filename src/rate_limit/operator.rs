@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::key::Subject;
-use super::rule::Rules;
+use super::key::{CounterKey, Subject};
+use super::rule::{Rule, Rules};
 use super::store::Reading;
 use super::store::redis::{Failure, Link, RedisStore};
 use super::{Settings, StartError, socket};
@@ -100,7 +100,10 @@ async fn patiently<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<
 }
 
 async fn read(link: &Link, rules: &Rules, pattern: &str) -> Result<Vec<Reading>, Failure> {
-    let keys = link.counters(pattern).await?;
+    read_keys(link, rules, &link.counters(pattern).await?).await
+}
+
+async fn read_keys(link: &Link, rules: &Rules, keys: &[CounterKey]) -> Result<Vec<Reading>, Failure> {
     let mut readings = Vec::with_capacity(keys.len());
     for batch in keys.chunks(BATCH) {
         let answers = join_all(batch.iter().map(|key| link.read(key, rules))).await;
@@ -112,6 +115,14 @@ async fn read(link: &Link, rules: &Rules, pattern: &str) -> Result<Vec<Reading>,
 }
 
 async fn read_subjects(link: &Link, rules: &Rules, subjects: &[Subject]) -> Result<Vec<Reading>, Failure> {
+    // The counters of a token are known by their names.
+    let of_tokens: Option<Vec<_>> = subjects.iter().map(Subject::as_token).collect();
+    if let Some(tokens) = of_tokens {
+        let keys = tokens
+            .into_iter()
+            .flat_map(|token| Rule::TOKEN.map(|rule| CounterKey::of_token(token, rule)));
+        return read_keys(link, rules, &keys.collect::<Vec<_>>()).await;
+    }
     // One walk, however many subjects: an account has one for each client it is known from.
     let pattern = match subjects {
         [one] => format!("*:{}*", one.tag()),

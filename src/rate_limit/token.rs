@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::decision::{Decision, Outcome, Receipt, RuleReport};
 use super::key::CounterKey;
 use super::rule::Rule;
-use super::store::{Answer, Ask, Moment};
+use super::store::{Answer, Ask, Moment, Reading};
 use crate::clock::Timestamp;
 
 /// How long a mark stands. Longer than a proof of what it voids can live (`api_tokens`), with the look-up that began
@@ -149,19 +149,38 @@ impl Quota {
     /// What a store's look at [`Self::asks`] means.
     pub(super) fn usage(&self, answer: &Answer, now: Moment) -> [WindowUse; 3] {
         let mut counts = answer.counts.iter();
+        self.windows(now.unix_ms(), |_| {
+            counts.next().map(|count| (count.count, count.resets_at))
+        })
+    }
+
+    /// What counters that were read ([`super::operator::Counters`]) mean for this token; others may be among them.
+    #[must_use]
+    pub fn usage_in(&self, readings: &HashMap<CounterKey, Reading>, now: Timestamp) -> [WindowUse; 3] {
+        self.windows(now.as_millis(), |rule| {
+            let reading = readings.get(&CounterKey::of_token(self.token, rule))?;
+            Some((reading.count, reading.resets_at))
+        })
+    }
+
+    fn windows(&self, now_ms: i64, mut counted: impl FnMut(Rule) -> Option<(u32, i64)>) -> [WindowUse; 3] {
+        let mut rules = Rule::TOKEN.into_iter();
         let mut windows = self.most.map(|limit| {
-            let open = counts.next().filter(|count| count.count > 0);
+            let open = rules
+                .next()
+                .and_then(&mut counted)
+                .filter(|(count, _)| *count > 0);
             WindowUse {
                 limit,
-                used: open.map_or(0, |count| count.count),
-                resets_at: open.map(|count| Timestamp::from_millis(count.resets_at)),
+                used: open.map_or(0, |(count, _)| count),
+                resets_at: open.map(|(_, ends)| Timestamp::from_millis(ends)),
             }
         });
         // A day window that was lost goes on from its checkpoint at the next spending.
         if let ([.., day], Some(known)) = (&mut windows, self.day)
             && day.used < known.used
             && day.resets_at.is_none_or(|at| at == known.ends_at)
-            && known.ends_at.as_millis() > now.unix_ms()
+            && known.ends_at.as_millis() > now_ms
         {
             (day.used, day.resets_at) = (known.used, Some(known.ends_at));
         }

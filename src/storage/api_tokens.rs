@@ -70,6 +70,18 @@ pub struct TokenAndOwner {
     pub role: UserRole,
 }
 
+/// A token and whose it is, as an operator sees it.
+#[derive(FromRow)]
+pub struct OwnedToken {
+    /// The token.
+    #[sqlx(flatten)]
+    pub token: ApiTokenRow,
+    /// Its owner's address.
+    pub email: String,
+    /// Its owner may log in.
+    pub is_active: bool,
+}
+
 /// A token to make.
 pub struct NewApiToken<'a> {
     /// A `UUIDv7`.
@@ -202,6 +214,42 @@ pub async fn api_tokens_of_user(
             " FROM api_tokens WHERE user_id = $1 ORDER BY id DESC"
         ),
         user_id.to_string(),
+    )
+}
+
+/// At most `most` tokens of everybody, or of `user_id`, the newest first: those made before the token `before`.
+pub async fn owned_tokens_before(
+    on: &mut Connection,
+    before: Uuid,
+    user_id: Option<Uuid>,
+    most: i64,
+) -> Result<Vec<OwnedToken>, StorageError> {
+    fetch_all!(
+        OwnedToken,
+        on,
+        concat!(
+            "SELECT ",
+            token_columns!(),
+            ", email, is_active FROM api_tokens JOIN users ON users.id = user_id \
+             WHERE api_tokens.id < $1 AND ($2 = '' OR user_id = $2) ORDER BY api_tokens.id DESC LIMIT $3"
+        ),
+        before.to_string(),
+        user_id.map_or_else(String::new, |id| id.to_string()),
+        most,
+    )
+}
+
+/// One token, whosever it is.
+pub async fn find_owned_token(on: &mut Connection, id: Uuid) -> Result<Option<OwnedToken>, StorageError> {
+    fetch_optional!(
+        OwnedToken,
+        on,
+        concat!(
+            "SELECT ",
+            token_columns!(),
+            ", email, is_active FROM api_tokens JOIN users ON users.id = user_id WHERE api_tokens.id = $1"
+        ),
+        id.to_string(),
     )
 }
 

@@ -27,10 +27,11 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 pub use api_tokens::{
-    ApiTokenAdded, ApiTokenRow, ApiTokenTerms, ApiTokenUse, NewApiToken, TokenAndOwner, TokenVersion,
-    add_api_token, api_tokens_of_user, change_api_token, find_api_token, find_api_token_by_secret,
-    forget_api_token_day, record_api_token_uses, revoke_api_token, revoke_api_tokens_of_user,
-    rotate_api_token, set_api_token_counts_until, sweep_api_tokens, void_api_tokens_of_user,
+    ApiTokenAdded, ApiTokenRow, ApiTokenTerms, ApiTokenUse, NewApiToken, OwnedToken, TokenAndOwner,
+    TokenVersion, add_api_token, api_tokens_of_user, change_api_token, find_api_token,
+    find_api_token_by_secret, find_owned_token, forget_api_token_day, owned_tokens_before,
+    record_api_token_uses, revoke_api_token, revoke_api_tokens_of_user, rotate_api_token,
+    set_api_token_counts_until, sweep_api_tokens, void_api_tokens_of_user,
 };
 pub use audit_log::{AuditRow, add_audit_rows, latest_audit_rows, sweep_audit_rows};
 pub use database::{Connection, Database, PoolState, Transaction};

@@ -32,6 +32,7 @@ mod proxies;
 mod redis_lost;
 mod refusals;
 mod start;
+mod tokens;
 mod traffic;
 mod verdicts;
 

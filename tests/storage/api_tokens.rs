@@ -195,3 +195,31 @@ on_both_engines! {
         assert!(s::find_api_token_by_secret(&mut db.read().await.unwrap(), "hash-3").await.unwrap().is_some());
     }
 }
+
+on_both_engines! {
+    async fn everybodys_tokens_are_read_page_by_page_and_any_one_by_its_id(db) {
+        let (ada, bob) = (add_user(&db, "ada@x.org").await, add_user(&db, "bob@x.org").await);
+        let mut ids = Vec::new();
+        for n in 0..5 {
+            let owner = if n == 3 { bob } else { ada };
+            ids.push(add(&db, owner, &format!("hash-{n}"), at(n), 9).await.0);
+        }
+        ids.reverse();
+        let mut on = db.read().await.unwrap();
+        let mut seen = Vec::new();
+        let mut before = Uuid::max();
+        loop {
+            let page = s::owned_tokens_before(&mut on, before, None, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            before = last.token.id;
+            seen.extend(page.iter().map(|owned| owned.token.id));
+        }
+        assert_eq!(seen, ids, "the newest first, each once");
+        let bobs = s::owned_tokens_before(&mut on, Uuid::max(), Some(bob), 9).await.unwrap();
+        assert_eq!(bobs.len(), 1);
+        assert_eq!((bobs[0].token.id, &*bobs[0].email, bobs[0].is_active), (ids[1], "bob@x.org", true));
+        let found = s::find_owned_token(&mut on, ids[0]).await.unwrap().unwrap();
+        assert_eq!((found.token.user_id, &*found.email), (ada, "ada@x.org"));
+        assert!(s::find_owned_token(&mut on, Uuid::nil()).await.unwrap().is_none());
+    }
+}
