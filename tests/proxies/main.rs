@@ -6,5 +6,8 @@ mod app;
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod asking;
+mod caddy;
+mod door;
 mod nginx;
 mod product;

@@ -1,15 +1,16 @@
 //! nginx, `auth_request`: `ops/nginx`, line by line as it ships but for addresses and paths.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::app::{Engine, TestApp};
+use crate::asking::{free_address, header, token};
 use crate::product::Product;
 
 /// A running nginx. It is killed when this is dropped.
@@ -105,27 +106,6 @@ impl Drop for Nginx {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
-
-async fn token(app: &TestApp, access: &Value, body: Value) -> Value {
-    app.post("/api-tokens", body)
-        .bearer(access)
-        .await
-        .expect(201)
-        .body
-}
-
-fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
-    assert!(
-        response.headers().get_all(name).iter().count() <= 1,
-        "{name} once"
-    );
-    response.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
 /// Point 3 of the issue; GW-03: what passes, what the product sees, and what the client is told, at one question each.
