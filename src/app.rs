@@ -214,6 +214,10 @@ impl Background {
             async move { accounts.run_housekeeping(stop).await }
         });
         tasks.spawn({
+            let (audit, limiter, stop) = (app.audit.clone(), app.limiter.clone(), stop.clone());
+            async move { audit.watch(&limiter, stop).await }
+        });
+        tasks.spawn({
             let (api_tokens, stop) = (app.api_tokens.clone(), stop.clone());
             async move { api_tokens.run_uses(stop).await }
         });

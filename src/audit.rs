@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::rate_limit::{Limiter, Phase};
 use crate::storage::{self, AuditRow, Database, StorageError};
 
 /// Rows that may wait. More than this within one [`FLUSH`], or while the database is away, are dropped and
@@ -33,78 +35,76 @@ const FLUSH: Duration = Duration::from_millis(250);
 /// Rows in one transaction: short enough that a login behind it does not notice.
 const BATCH: usize = 200;
 
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each variant is its name in the log")]
-pub enum EventKind {
-    Register,
-    LoginSuccess,
-    LoginFailure,
-    TokenRefresh,
-    RefreshReuse,
-    Logout,
-    PasswordChange,
-    PasswordResetRequest,
-    PasswordResetSuccess,
-    EmailVerified,
-    EmailChangeRequest,
-    EmailChange,
-    AccountDeleted,
-    SessionRevoked,
-    ApiTokenCreated,
-    ApiTokenChanged,
-    ApiTokenRotated,
-    ApiTokenRevoked,
-    AdminDenied,
-    AdminUsersListed,
-    AdminUserViewed,
-    AdminUserCreated,
-    AdminUserActivated,
-    AdminUserDeactivated,
-    AdminRoleChanged,
-    AdminUserDeleted,
-    AdminResetLinkCreated,
-    RateLimited,
-    RateLimiterDegraded,
-    RateLimiterRecovered,
+/// Each event once: its variant and its name in the log.
+macro_rules! event_kinds {
+    ($($kind:ident => $name:literal,)+) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each variant is its name in the log")]
+        pub enum EventKind {
+            $($kind,)+
+        }
+
+        impl EventKind {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$kind,)+];
+
+            /// As it stands in the log and in `audit_log.event`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl EventKind {
-    /// As it stands in the log and in `audit_log.event`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::LoginSuccess => "login_success",
-            Self::LoginFailure => "login_failure",
-            Self::TokenRefresh => "token_refresh",
-            Self::RefreshReuse => "refresh_reuse",
-            Self::Logout => "logout",
-            Self::PasswordChange => "password_change",
-            Self::PasswordResetRequest => "password_reset_request",
-            Self::PasswordResetSuccess => "password_reset_success",
-            Self::EmailVerified => "email_verified",
-            Self::EmailChangeRequest => "email_change_request",
-            Self::EmailChange => "email_change",
-            Self::AccountDeleted => "account_deleted",
-            Self::SessionRevoked => "session_revoked",
-            Self::ApiTokenCreated => "api_token_created",
-            Self::ApiTokenChanged => "api_token_changed",
-            Self::ApiTokenRotated => "api_token_rotated",
-            Self::ApiTokenRevoked => "api_token_revoked",
-            Self::AdminDenied => "admin_denied",
-            Self::AdminUsersListed => "admin_users_listed",
-            Self::AdminUserViewed => "admin_user_viewed",
-            Self::AdminUserCreated => "admin_user_created",
-            Self::AdminUserActivated => "admin_user_activated",
-            Self::AdminUserDeactivated => "admin_user_deactivated",
-            Self::AdminRoleChanged => "admin_role_changed",
-            Self::AdminUserDeleted => "admin_user_deleted",
-            Self::AdminResetLinkCreated => "admin_reset_link_created",
-            Self::RateLimited => "rate_limited",
-            Self::RateLimiterDegraded => "rate_limiter_degraded",
-            Self::RateLimiterRecovered => "rate_limiter_recovered",
-        }
+event_kinds! {
+    Register => "register",
+    LoginSuccess => "login_success",
+    LoginFailure => "login_failure",
+    TokenRefresh => "token_refresh",
+    RefreshReuse => "refresh_reuse",
+    Logout => "logout",
+    PasswordChange => "password_change",
+    PasswordResetRequest => "password_reset_request",
+    PasswordResetSuccess => "password_reset_success",
+    EmailVerified => "email_verified",
+    EmailChangeRequest => "email_change_request",
+    EmailChange => "email_change",
+    AccountDeleted => "account_deleted",
+    SessionRevoked => "session_revoked",
+    ApiTokenCreated => "api_token_created",
+    ApiTokenChanged => "api_token_changed",
+    ApiTokenRotated => "api_token_rotated",
+    ApiTokenRevoked => "api_token_revoked",
+    AdminDenied => "admin_denied",
+    AdminUsersListed => "admin_users_listed",
+    AdminUserViewed => "admin_user_viewed",
+    AdminUserCreated => "admin_user_created",
+    AdminUserActivated => "admin_user_activated",
+    AdminUserDeactivated => "admin_user_deactivated",
+    AdminRoleChanged => "admin_role_changed",
+    AdminUserDeleted => "admin_user_deleted",
+    AdminResetLinkCreated => "admin_reset_link_created",
+    AdminAuditRead => "admin_audit_read",
+    RateLimited => "rate_limited",
+    RateLimiterDegraded => "rate_limiter_degraded",
+    RateLimiterRecovered => "rate_limiter_recovered",
+}
+
+/// The name of no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such event")]
+pub struct UnknownEvent;
+
+impl FromStr for EventKind {
+    type Err = UnknownEvent;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEvent> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|kind| kind.as_str() == name).ok_or(UnknownEvent)
     }
 }
 
@@ -241,6 +241,36 @@ impl Audit {
     /// Logs the event and queues its row. Cheap, never waits, never fails.
     pub fn record(&self, event: &Event<'_>) {
         log(event);
+        self.queue(event);
+    }
+
+    /// Writes a row each time that Redis is lost and found again, until `shutdown`. The limiter, which knows nothing of
+    /// rows, writes the lines.
+    pub async fn watch(&self, limiter: &Limiter, shutdown: CancellationToken) {
+        let Some(mut phases) = limiter.phases() else {
+            return;
+        };
+        let mut was_lost = false;
+        loop {
+            let is_lost = match *phases.borrow_and_update() {
+                Phase::Lost => true,
+                Phase::Connected => false,
+                Phase::Starting => was_lost,
+            };
+            if is_lost && !was_lost {
+                self.queue(&Event::new(EventKind::RateLimiterDegraded, Outcome::Failure));
+            } else if was_lost && !is_lost {
+                self.queue(&Event::new(EventKind::RateLimiterRecovered, Outcome::Success));
+            }
+            was_lost = is_lost;
+            tokio::select! {
+                changed = phases.changed() => if changed.is_err() { return },
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    fn queue(&self, event: &Event<'_>) {
         let now = self.0.clock.now();
         let row = AuditRow {
             id: storage::new_id(now),

@@ -5,6 +5,7 @@
 //! an `impl Accounts` block and its own error enum.
 
 mod account_limit;
+mod activity;
 mod admin;
 mod delivery;
 mod email;
@@ -40,7 +41,10 @@ use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
 pub use account_limit::counted_as;
-pub use admin::{AdminError, Administrator, NewAccount, NotAdmin, PasswordLink, UserChange};
+pub use activity::Activity;
+pub use admin::{
+    AdminError, Administrator, AuditEntry, AuditQuery, NewAccount, NotAdmin, PasswordLink, UserChange, Whose,
+};
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use full_name::{FullName, FullNameError};

@@ -59,7 +59,12 @@ impl PageRequest {
 
 impl<T> Page<T> {
     /// Of the rows that [`PageRequest::rows`] asked for. `end`: by what a row is sorted.
-    pub(super) fn of<R: Into<T>>(mut rows: Vec<R>, asked: &PageRequest, end: impl Fn(&R) -> PageEnd) -> Self {
+    pub(super) fn of<R>(
+        mut rows: Vec<R>,
+        asked: &PageRequest,
+        end: impl Fn(&R) -> PageEnd,
+        item: impl FnMut(R) -> T,
+    ) -> Self {
         let most = usize::try_from(asked.most).unwrap_or(usize::MAX);
         let has_more = rows.len() > most;
         rows.truncate(most);
@@ -68,7 +73,7 @@ impl<T> Page<T> {
             Cursor { at, id }
         });
         Self {
-            items: rows.into_iter().map(Into::into).collect(),
+            items: rows.into_iter().map(item).collect(),
             next,
         }
     }

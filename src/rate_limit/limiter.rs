@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -280,6 +281,12 @@ impl Limiter {
             Some(remote) => remote.clear(keys).await,
             None => keys.for_each(|key| self.0.memory.clear(&key, false)),
         }
+    }
+
+    /// Tells when Redis is lost and found again; `None` where none is used.
+    #[must_use]
+    pub fn phases(&self) -> Option<watch::Receiver<Phase>> {
+        self.0.remote.as_ref().map(|remote| remote.phase.subscribe())
     }
 
     /// Where counts are at the moment.

@@ -26,6 +26,7 @@ pub use key::{Charge, Client, CounterKey, Subject};
 pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{Limiter, StartError, StoreState};
 pub use plan::Plan;
+pub use remote::Phase;
 pub use rule::{Per, Rule, Rules};
 pub use tally::{Tally, Totals, Verdict, WAIT_BOUNDS, Waits};
 pub use token::{Checkpoint, Quota, Spending, Version, WindowUse};

@@ -121,6 +121,7 @@ impl Remote {
             let seconds = outage.as_secs_f64();
             tracing::info!(
                 event = "rate_limiter_recovered",
+                outcome = "success",
                 outage_seconds = seconds,
                 merged,
                 "Redis is back; what was admitted meanwhile is added to its counts"

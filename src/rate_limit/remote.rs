@@ -254,6 +254,7 @@ impl Remote {
         let fleet = self.fleet.read().unwrap_or_else(PoisonError::into_inner).size();
         tracing::warn!(
             event = "rate_limiter_degraded",
+            outcome = "failure",
             reason = %failure,
             fleet,
             "Redis is lost; limits go on in memory"

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::database::{Connection, Transaction, execute, fetch_all};
 use super::error::StorageError;
+use super::user_admin::{FROM_THE_START, PageEnd};
 use crate::clock::Timestamp;
 
 /// A row of `audit_log`.
@@ -66,6 +67,87 @@ pub async fn latest_audit_rows(on: &mut Connection, most: i64) -> Result<Vec<Aud
         on,
         "SELECT * FROM audit_log ORDER BY at DESC, id DESC LIMIT $1",
         most
+    )
+}
+
+/// Which rows are looked for.
+#[derive(Clone, Copy)]
+pub struct AuditFilter<'a> {
+    /// From this moment on.
+    pub since: Timestamp,
+    /// Up to this one.
+    pub until: Timestamp,
+    /// Of this event.
+    pub event: Option<&'a str>,
+    /// Done by or to this user, or to an account that was named like this.
+    pub whose: Option<AuditSubject<'a>>,
+}
+
+/// Whose rows are looked for.
+#[derive(Clone, Copy)]
+pub struct AuditSubject<'a> {
+    /// His id, where there is (or was) such an account.
+    pub user_id: Option<Uuid>,
+    /// What his address is called in the log, where it is known.
+    pub account: Option<&'a str>,
+}
+
+/// The `most` newest rows behind `after` that `filter` lets through.
+pub async fn search_audit_rows(
+    on: &mut Connection,
+    filter: &AuditFilter<'_>,
+    after: Option<PageEnd>,
+    most: i64,
+) -> Result<Vec<AuditRow>, StorageError> {
+    let (at, id) = after.unwrap_or(FROM_THE_START);
+    fetch_all!(
+        AuditRow,
+        on,
+        "SELECT * FROM audit_log \
+         WHERE at >= $1 AND at <= $2 AND ($3 IS NULL OR event = $3) \
+             AND ($4 OR user_id = $5 OR target_id = $5 OR account = $6) AND (at, id) < ($7, $8) \
+         ORDER BY at DESC, id DESC LIMIT $9",
+        filter.since,
+        filter.until,
+        filter.event,
+        filter.whose.is_none(),
+        filter
+            .whose
+            .and_then(|whose| whose.user_id)
+            .map(|id| id.to_string()),
+        filter.whose.and_then(|whose| whose.account),
+        at,
+        id.to_string(),
+        most,
+    )
+}
+
+/// The `most` newest rows behind `after` of what a user did, and of what administrators did to him, but for `hidden`.
+pub async fn audit_rows_of_user(
+    on: &mut Connection,
+    user_id: Uuid,
+    hidden: &str,
+    after: Option<PageEnd>,
+    most: i64,
+) -> Result<Vec<AuditRow>, StorageError> {
+    let (at, id) = after.unwrap_or(FROM_THE_START);
+    // Each half by its own index.
+    fetch_all!(
+        AuditRow,
+        on,
+        "SELECT * FROM ( \
+             SELECT * FROM (SELECT * FROM audit_log WHERE user_id = $1 AND (at, id) < ($3, $4) \
+                 ORDER BY at DESC, id DESC LIMIT $5) AS done_by \
+             UNION ALL \
+             SELECT * FROM (SELECT * FROM audit_log WHERE target_id = $1 AND (at, id) < ($3, $4) \
+                     AND outcome = 'success' AND event <> $2 AND user_id IS DISTINCT FROM $1 \
+                 ORDER BY at DESC, id DESC LIMIT $5) AS done_to \
+         ) AS both_halves ORDER BY at DESC, id DESC LIMIT $5",
+        user_id.to_string(),
+        hidden,
+        at,
+        id.to_string(),
+        most,
     )
 }
 

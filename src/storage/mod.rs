@@ -33,7 +33,10 @@ pub use api_tokens::{
     record_api_token_uses, revoke_api_token, revoke_api_tokens_of_user, rotate_api_token,
     set_api_token_counts_until, sweep_api_tokens, void_api_tokens_of_user,
 };
-pub use audit_log::{AuditRow, add_audit_rows, latest_audit_rows, sweep_audit_rows};
+pub use audit_log::{
+    AuditFilter, AuditRow, AuditSubject, add_audit_rows, audit_rows_of_user, latest_audit_rows,
+    search_audit_rows, sweep_audit_rows,
+};
 pub use database::{Connection, Database, PoolState, Transaction};
 pub use error::{ConnectError, MigrateError, StorageError};
 pub use known_clients::{known_clients, remember_client, sweep_known_clients};

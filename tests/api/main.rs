@@ -12,6 +12,7 @@ mod smtp;
 #[path = "../support/sql.rs"]
 mod sql;
 
+mod activity;
 mod admin;
 mod api_tokens;
 mod broken_http;

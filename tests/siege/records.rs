@@ -283,6 +283,17 @@ async fn losing_redis_and_its_return_are_one_record_each() {
     for event in ["rate_limiter_degraded", "rate_limiter_recovered"] {
         assert_eq!(stile.out.count(event), 1, "{}", stile.out.text());
     }
+    stile.signal("TERM");
+    assert!(stile.wait_for_end(PATIENCE).success());
+    let rows = audit_rows(folder.path()).await;
+    for (event, outcome) in [
+        ("rate_limiter_degraded", "failure"),
+        ("rate_limiter_recovered", "success"),
+    ] {
+        let of_event: Vec<_> = rows.iter().filter(|row| row.event == event).collect();
+        assert_eq!(of_event.len(), 1, "{event}");
+        assert_eq!(of_event[0].outcome, outcome);
+    }
 }
 
 /// Contract section 5: a user's text is never unescaped in the log, whichever way it is written.

@@ -65,3 +65,91 @@ on_both_engines! {
         assert_eq!(rows.iter().map(|row| row.event.as_str()).collect::<Vec<_>>(), ["register"]);
     }
 }
+
+/// Second, event, who did it, to whom, and which account was named.
+type Done<'a> = (
+    i64,
+    &'a str,
+    Option<uuid::Uuid>,
+    Option<uuid::Uuid>,
+    Option<&'a str>,
+);
+
+/// Adds such rows.
+async fn add_rows(db: &s::Database, rows: &[Done<'_>]) {
+    let rows: Vec<s::AuditRow> = rows
+        .iter()
+        .map(|(second, event, user_id, target_id, account)| s::AuditRow {
+            id: s::new_id(at(*second)),
+            at: at(*second),
+            event: (*event).to_owned(),
+            outcome: "success".to_owned(),
+            reason: None,
+            user_id: user_id.map(|id| id.to_string()),
+            target_id: target_id.map(|id| id.to_string()),
+            account: account.map(str::to_owned),
+            client_ip: None,
+            request_id: None,
+            occurrences: 1,
+        })
+        .collect();
+    let mut transaction = db.begin().await.unwrap();
+    s::add_audit_rows(&mut transaction, &rows).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+fn seconds(rows: &[s::AuditRow]) -> Vec<i64> {
+    rows.iter()
+        .map(|row| (row.at.as_millis() - at(0).as_millis()) / 1000)
+        .collect()
+}
+
+on_both_engines! {
+    async fn rows_are_searched_by_time_event_and_user_in_pages(db) {
+        let (ada, root) = (s::new_id(at(0)), s::new_id(at(0)));
+        add_rows(&db.database, &[
+            (1, "login_success", Some(ada), None, Some("mac-ada")),
+            (2, "login_failure", None, None, Some("mac-ada")),
+            (3, "admin_user_viewed", Some(root), Some(ada), None),
+            (3, "login_success", Some(root), None, Some("mac-root")),
+            (4, "rate_limited", None, None, None),
+        ]).await;
+        let mut on = db.read().await.unwrap();
+        let all = s::AuditFilter { since: at(0), until: at(9), event: None, whose: None };
+        let whose = |user_id, account| s::AuditFilter { whose: Some(s::AuditSubject { user_id, account }), ..all };
+        for (filter, expected) in [
+            (all, vec![4, 3, 3, 2, 1]),
+            (s::AuditFilter { since: at(2), until: at(3), ..all }, vec![3, 3, 2]),
+            (s::AuditFilter { event: Some("login_success"), ..all }, vec![3, 1]),
+            (whose(Some(ada), None), vec![3, 1]),
+            (whose(Some(ada), Some("mac-ada")), vec![3, 2, 1]),
+            (whose(None, Some("mac-ada")), vec![2, 1]),
+            (whose(None, None), vec![]),
+        ] {
+            let rows = s::search_audit_rows(&mut on, &filter, None, 9).await.unwrap();
+            assert_eq!(seconds(&rows), expected);
+        }
+        let first = s::search_audit_rows(&mut on, &all, None, 2).await.unwrap();
+        let rest = s::search_audit_rows(&mut on, &all, Some((first[1].at, first[1].id)), 9).await.unwrap();
+        assert_eq!((seconds(&first), seconds(&rest)), (vec![4, 3], vec![3, 2, 1]));
+    }
+}
+
+on_both_engines! {
+    async fn a_user_has_the_rows_that_he_did_and_that_were_done_to_him(db) {
+        let (ada, root) = (s::new_id(at(0)), s::new_id(at(0)));
+        add_rows(&db.database, &[
+            (1, "login_success", Some(ada), None, None),
+            (2, "login_success", Some(root), None, None),
+            (3, "admin_user_viewed", Some(root), Some(ada), None),
+            (4, "admin_role_changed", Some(root), Some(ada), None),
+            (5, "admin_role_changed", Some(ada), Some(ada), None),
+            (6, "admin_user_deactivated", None, Some(ada), None),
+        ]).await;
+        let mut on = db.read().await.unwrap();
+        let rows = s::audit_rows_of_user(&mut on, ada, "admin_user_viewed", None, 9).await.unwrap();
+        assert_eq!(seconds(&rows), [6, 5, 4, 1]);
+        let rows = s::audit_rows_of_user(&mut on, ada, "admin_user_viewed", Some((rows[1].at, rows[1].id)), 1).await.unwrap();
+        assert_eq!(seconds(&rows), [4]);
+    }
+}

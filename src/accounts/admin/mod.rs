@@ -3,6 +3,7 @@
 //! Nothing here can be called without an [`Administrator`], who is made of a signed-in user with the role `admin`, or
 //! at the command line, whose user holds the database anyway.
 
+mod audit_log;
 mod link;
 mod users;
 
@@ -13,6 +14,7 @@ use crate::audit::{Event, EventKind, Outcome};
 use crate::field::FieldError;
 use crate::storage::{self, StorageError, Transaction};
 
+pub use audit_log::{AuditEntry, AuditQuery, Whose};
 pub use link::{NewAccount, PasswordLink};
 pub use users::UserChange;
 

@@ -38,7 +38,12 @@ impl Accounts {
         self.0
             .audit
             .record(&by.event(EventKind::AdminUsersListed, Outcome::Success));
-        Ok(Page::of(rows, &page, |row: &Account| (row.created_at, row.id)))
+        Ok(Page::of(
+            rows,
+            &page,
+            |row: &Account| (row.created_at, row.id),
+            User::from,
+        ))
     }
 
     /// One user.

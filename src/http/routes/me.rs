@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use validator::Validate;
 
-use crate::accounts::User;
+use crate::accounts::{Activity, Cursor, User};
 use crate::http::Http;
 use crate::http::error::ApiError;
-use crate::http::extract::{Answer, Authenticated, Body, From, text};
+use crate::http::extract::{Answer, Authenticated, Body, From, Paging, text};
 use crate::http::routes::{Message, Routes, Verb, message};
 use crate::rate_limit::Rule;
 
@@ -20,6 +20,7 @@ pub fn routes() -> Routes {
     Routes::default()
         .open(Verb::Get, "/api/v1/auth/me", show)
         .open(Verb::Patch, "/api/v1/auth/me", update)
+        .open(Verb::Get, "/api/v1/auth/me/activity", activity)
         .limited(Rule::ChangePassword, Verb::Delete, "/api/v1/auth/me", delete)
         .limited(
             Rule::ChangePassword,
@@ -37,6 +38,27 @@ pub fn routes() -> Routes {
 
 async fn show(Authenticated(identity): Authenticated) -> Answer<User> {
     Answer(StatusCode::OK, identity.user)
+}
+
+/// A page of what happened to the account, the newest first.
+#[derive(Serialize)]
+struct Events {
+    events: Vec<Activity>,
+    /// For `?cursor=`; `null` on the last page.
+    next_cursor: Option<Cursor>,
+}
+
+async fn activity(
+    State(http): State<Arc<Http>>,
+    Authenticated(identity): Authenticated,
+    paging: Paging,
+) -> Result<Answer<Events>, ApiError> {
+    let page = http.accounts.activity(&identity, paging.page).await?;
+    let events = Events {
+        events: page.items,
+        next_cursor: page.next,
+    };
+    Ok(Answer(StatusCode::OK, events))
 }
 
 #[derive(Deserialize, Validate)]

@@ -1,0 +1,67 @@
+//! What happened to an account, as its owner sees it: his part of the audit log.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::page::{Page, PageRequest};
+use super::{Accounts, Identity};
+use crate::audit::EventKind;
+use crate::clock::Timestamp;
+use crate::storage::{self, AuditRow, StorageError};
+
+/// An event of the user's own. Names nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Activity {
+    /// A `UUIDv7`.
+    pub id: Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// What: `login_success`.
+    pub event: String,
+    /// `success` or `failure`.
+    pub outcome: String,
+    /// Why, in one word.
+    pub reason: Option<String>,
+    /// Where from; `None` where an administrator did it.
+    pub client_ip: Option<String>,
+    /// In which request; `None` where an administrator did it.
+    pub request_id: Option<String>,
+    /// An administrator did it, not the user.
+    pub by_admin: bool,
+}
+
+impl Accounts {
+    /// What the user did, or somebody with his password or session, and what administrators changed about him; the
+    /// newest first. That one looked at him is no change. As far back as `AUDIT_RETENTION_DAYS`.
+    pub async fn activity(
+        &self,
+        identity: &Identity,
+        page: PageRequest,
+    ) -> Result<Page<Activity>, StorageError> {
+        let user_id = identity.user.id;
+        let hidden = EventKind::AdminUserViewed.as_str();
+        let mut on = self.0.database.read().await?;
+        let rows = storage::audit_rows_of_user(&mut on, user_id, hidden, page.after(), page.rows()).await?;
+        let own = user_id.to_string();
+        Ok(Page::of(
+            rows,
+            &page,
+            |row: &AuditRow| (row.at, row.id),
+            |row| view(row, &own),
+        ))
+    }
+}
+
+fn view(row: AuditRow, own_id: &str) -> Activity {
+    let is_own = row.user_id.as_deref() == Some(own_id);
+    Activity {
+        id: row.id,
+        at: row.at,
+        event: row.event,
+        outcome: row.outcome,
+        reason: row.reason,
+        client_ip: row.client_ip.filter(|_| is_own),
+        request_id: row.request_id.filter(|_| is_own),
+        by_admin: !is_own,
+    }
+}
