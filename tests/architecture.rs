@@ -46,7 +46,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
     ),
     (&["dotenvy", "std::env"], &["src/config/"]),
     (&["clap"], &["src/cli/"]),
-    (&["tracing_subscriber"], &["src/telemetry.rs"]),
+    (&["tracing_subscriber"], &["src/telemetry/"]),
     (
         &[
             "SystemTime::now",

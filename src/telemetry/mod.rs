@@ -1,7 +1,10 @@
-//! Logging: events become lines on standard output. Knows no variable and no room; nothing is logged anywhere else.
+//! What the program tells of itself: events as lines on standard output, and numbers ([`metrics`]). Knows no variable
+//! and no room; nothing is logged anywhere else.
 //!
 //! JSON is one object a line with UTC time and the event's fields at the top. Text is for people and holds no line
 //! break or terminal escape that came with a user's text.
+
+pub mod metrics;
 
 use std::fmt;
 use std::io;
