@@ -130,6 +130,7 @@ impl Accounts {
         }
         if !self.may_mail(job).await? {
             tracing::info!(mail = %job.id, kind = job.kind.as_str(), "a mail is held back: its recipient had enough");
+            self.0.mail_tally.held_back.increment();
             return self.finish(job).await;
         }
         let (message, token) = match letter {
@@ -148,6 +149,7 @@ impl Accounts {
         };
         match self.hand_over(job, mailer, &message, shutdown).await {
             Ok(()) => {
+                self.0.mail_tally.sent.increment();
                 if self.0.settings.log_links
                     && let Some(link) = &message.link
                 {
@@ -381,9 +383,11 @@ impl Accounts {
         let (kind, mail) = (job.kind.as_str(), job.id);
         let Some(pause) = pause else {
             tracing::error!(%mail, kind, attempts, %error, "a mail is given up");
+            self.0.mail_tally.given_up.increment();
             return self.finish(job).await;
         };
         tracing::warn!(%mail, kind, attempts, %error, "a mail was not sent and is tried again");
+        self.0.mail_tally.failed.increment();
         let due_at = self.0.clock.now().plus(*pause);
         storage::retry_mail(&mut self.0.database.write().await?, job, due_at).await
     }

@@ -1,11 +1,25 @@
 //! Putting mail into the queue. Sending it is `delivery`'s.
 
 use super::{Accounts, FieldError};
-use crate::storage::{self, MailKind, NewMailJob, StorageError, Transaction};
+use crate::storage::{self, MailKind, MailQueue, NewMailJob, StorageError, Transaction};
+use crate::telemetry::metrics::Counter;
 
 /// Most mails that wait. Full, requests that would add one are answered 503 alike for every address; notices of
 /// a change still go in.
 const MOST_QUEUED: i64 = 10_000;
+
+/// What a process's delivery has done with mails since it started.
+#[derive(Debug, Default)]
+pub struct MailTally {
+    /// Handed over to their server, or written as a file.
+    pub sent: Counter,
+    /// Tries that failed and are repeated later.
+    pub failed: Counter,
+    /// Given up: refused for good, or failed too often.
+    pub given_up: Counter,
+    /// Not sent because their recipient had enough (`RATE_LIMIT_MAIL_ACCOUNT`).
+    pub held_back: Counter,
+}
 
 /// Why a mail was not queued: `request_password_reset`, `resend_verification`.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +77,14 @@ impl Accounts {
         Ok(())
     }
 
-    /// Mails waiting in the queue (for metrics).
-    pub async fn queued_mails(&self) -> Result<u64, StorageError> {
-        storage::count_mails(&mut self.0.database.read().await?).await
+    /// The mails that have not left, over all processes.
+    pub async fn mail_queue(&self) -> Result<MailQueue, StorageError> {
+        storage::mail_queue(&mut self.0.database.read().await?, self.0.clock.now()).await
+    }
+
+    /// What this process's delivery has done with mails so far.
+    #[must_use]
+    pub fn mail_tally(&self) -> &MailTally {
+        &self.0.mail_tally
     }
 }

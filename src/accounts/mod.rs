@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 
 use crate::audit::{Audit, Event, EventKind, Outcome};
 use crate::clock::Clock;
-use crate::credentials::{AccessTokens, Passwords, SecretKeys};
+use crate::credentials::{AccessTokens, Passwords, PoolState, SecretKeys};
 use crate::field::FieldError;
 use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
@@ -49,7 +49,7 @@ pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use full_name::{FullName, FullNameError};
 pub use login::LoginError;
-pub use mail_queue::MailRequestError;
+pub use mail_queue::{MailRequestError, MailTally};
 pub use page::{Cursor, NoCursor, Page, PageRequest};
 pub use password_reset::{ConfirmResetError, ResetPreview};
 pub use profile::UpdateProfileError;
@@ -100,6 +100,7 @@ struct Inner {
     settings: Settings,
     /// Wakes this process's delivery when it has queued a mail; other processes poll.
     mail_queued: Notify,
+    mail_tally: MailTally,
 }
 
 /// Who asks, as `http` found out. Not authenticated by any of this.
@@ -145,7 +146,16 @@ impl Accounts {
             clock,
             settings,
             mail_queued: Notify::new(),
+            mail_tally: MailTally::default(),
         }))
+    }
+}
+
+impl Accounts {
+    /// How busy the pool of hashing threads is.
+    #[must_use]
+    pub fn hash_pool(&self) -> PoolState {
+        self.0.passwords.pool()
     }
 }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::telemetry::metrics::Counter;
+
 /// How large the pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSettings {
@@ -46,6 +48,10 @@ pub struct PoolState {
     pub busy: usize,
     /// Jobs that wait.
     pub waiting: usize,
+    /// Most jobs that may wait.
+    pub room: usize,
+    /// Jobs refused so far for want of room, or given up because they waited too long.
+    pub refused: u64,
 }
 
 /// There is no room for another job, or it waited too long, or its computation broke down.
@@ -61,6 +67,7 @@ struct Shared<Scratch> {
     /// Rung for one worker when a job comes, for all when the pool closes.
     bell: Condvar,
     settings: PoolSettings,
+    refused: Counter,
 }
 
 struct Queue<Scratch> {
@@ -113,6 +120,7 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
             queue: Mutex::new(queue),
             bell: Condvar::new(),
             settings,
+            refused: Counter::default(),
         });
         let pool = Self(Arc::clone(&shared));
         for number in 0..settings.workers {
@@ -150,7 +158,10 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
         })?;
         let outcome = match tokio::time::timeout(self.0.settings.patience, &mut answered).await {
             Ok(outcome) => outcome,
-            Err(_) if taken.take() => return Err(Overloaded),
+            Err(_) if taken.take() => {
+                self.0.refused.increment();
+                return Err(Overloaded);
+            }
             Err(_) => answered.await,
         };
         // The sender is dropped unsent only if the work panicked.
@@ -164,6 +175,8 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
             workers: self.0.settings.workers,
             busy: queue.busy,
             waiting: queue.waiting.len(),
+            room: self.0.settings.queue,
+            refused: self.0.refused.get(),
         }
     }
 
@@ -174,6 +187,7 @@ impl<Scratch: Default + 'static> Pool<Scratch> {
         let mut queue = self.0.lock();
         // Idle workers count as room, also in the moment before they wake.
         if queue.busy + queue.waiting.len() >= workers + room {
+            self.0.refused.increment();
             return Err(Overloaded);
         }
         queue.waiting.push_back(job);
@@ -283,6 +297,8 @@ mod tests {
                         workers: 3,
                         busy: 3,
                         waiting: 7,
+                        room: 7,
+                        refused: 90,
                     }
             })
             .await;

@@ -59,7 +59,7 @@ impl Remote {
         };
         let waited = self.elapsed().saturating_sub(began);
         patience::spend(waited);
-        self.tally.waited(waited);
+        self.tally.checks.through_redis.observe(waited);
         let now = self.now();
         for group in &mut groups {
             self.conclude(now, link, asks, group, timed_out);

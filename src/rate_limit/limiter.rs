@@ -17,7 +17,7 @@ use super::remote::{Phase, Remote};
 use super::rule::{Rule, Rules};
 use super::store::memory::MemoryStore;
 use super::store::{Answer, Ask, Moment, Reading, Standing};
-use super::tally::{Tally, Totals};
+use super::tally::{Checks, Tally, Totals};
 use super::token::{MARK_LIFE, Marks, Quota, Spending, Version, WindowUse};
 use crate::clock::Clock;
 
@@ -60,6 +60,9 @@ pub enum StoreState {
 }
 
 impl StoreState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Redis, Self::Memory, Self::Degraded, Self::Off];
+
     /// As `/health` shows it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -177,12 +180,7 @@ impl Limiter {
         if plan.asks.is_empty() {
             return Decision::free();
         }
-        let answer = match &inner.remote {
-            Some(remote) => remote.take(&plan.asks).await,
-            None => inner
-                .memory
-                .take(now, &plan.asks, &|_, limit| limit, Standing::Sole),
-        };
+        let answer = inner.charge(now, &plan.asks).await;
         let decision = plan.decision(&answer, &inner.tally);
         inner.tally.count(&decision);
         decision
@@ -228,10 +226,7 @@ impl Limiter {
         let first = inner.ids.fetch_add(Rule::TOKEN.len() as u64, Ordering::Relaxed);
         let asks = quota.asks(first);
         let now = inner.now();
-        let answer = match &inner.remote {
-            Some(remote) => remote.take(&asks).await,
-            None => inner.memory.take(now, &asks, &|_, limit| limit, Standing::Sole),
-        };
+        let answer = inner.charge(now, &asks).await;
         let spending = Quota::spending(&asks, &answer, now);
         if let Spending::Decided { decision, .. } = &spending {
             inner.tally.count(decision);
@@ -318,6 +313,18 @@ impl Limiter {
         self.0.tally.totals()
     }
 
+    /// How long decisions took, since the process started.
+    #[must_use]
+    pub fn checks(&self) -> &Checks {
+        &self.0.tally.checks
+    }
+
+    /// Processes last known to share the limits, this one included; `None` where no Redis is configured.
+    #[must_use]
+    pub fn fleet_size(&self) -> Option<u32> {
+        self.0.remote.as_ref().map(|remote| remote.fleet_size())
+    }
+
     /// Counters held in memory at the moment, at most `memory_keys`.
     #[must_use]
     pub fn counters_in_memory(&self) -> usize {
@@ -368,6 +375,18 @@ impl Limiter {
 }
 
 impl Inner {
+    /// Charges all of `asks` or none.
+    async fn charge(&self, now: Moment, asks: &[Ask]) -> Answer {
+        if let Some(remote) = &self.remote {
+            return remote.take(asks).await;
+        }
+        let began = self.clock.elapsed();
+        let answer = self.memory.take(now, asks, &|_, limit| limit, Standing::Sole);
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.tally.checks.in_memory.observe(took);
+        answer
+    }
+
     async fn peek(&self, now: Moment, asks: &[Ask], afresh: bool) -> Answer {
         match &self.remote {
             Some(remote) => remote.peek(asks, afresh).await,

@@ -28,7 +28,7 @@ pub use limiter::{Limiter, StartError, StoreState};
 pub use plan::Plan;
 pub use remote::Phase;
 pub use rule::{Per, Rule, Rules};
-pub use tally::{Tally, Totals, Verdict, WAIT_BOUNDS, Waits};
+pub use tally::{Checks, Tally, Totals, Verdict};
 pub use token::{Checkpoint, Quota, Spending, Version, WindowUse};
 
 use std::num::{NonZeroU32, NonZeroUsize};

@@ -155,18 +155,29 @@ impl Remote {
 
     /// Charges all of `asks` or none.
     pub async fn take(self: &Arc<Self>, asks: &[Ask]) -> Answer {
+        let began = self.elapsed();
         self.wait_for_the_first_connection().await;
         let now = self.now();
-        let Some(link) = self.link() else {
-            return self.take_in_memory(now, asks, Standing::Instead);
+        let answer = match self.link() {
+            None => self.take_in_memory(now, asks, Standing::Instead),
+            Some(link) => match self
+                .memory
+                .prepare(now, asks, &|key, limit| self.share(key, limit))
+            {
+                Prepared::Refused(answer) => answer,
+                Prepared::Ask { known, unmerged } => {
+                    return self.ask(&link, asks, &known, &unmerged).await;
+                }
+            },
         };
-        match self
-            .memory
-            .prepare(now, asks, &|key, limit| self.share(key, limit))
-        {
-            Prepared::Refused(answer) => answer,
-            Prepared::Ask { known, unmerged } => self.ask(&link, asks, &known, &unmerged).await,
-        }
+        let took = self.elapsed().saturating_sub(began);
+        self.tally.checks.in_memory.observe(took);
+        answer
+    }
+
+    /// Processes last known to share the limits, this one included.
+    pub fn fleet_size(&self) -> u32 {
+        self.fleet.read().unwrap_or_else(PoisonError::into_inner).size()
     }
 
     /// Tells Redis, where it answers, that proofs of tokens are void. Who does not hear of it forgets them by himself.

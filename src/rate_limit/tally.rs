@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::decision::{Decision, RuleReport};
 use super::rule::Rule;
+use crate::telemetry::metrics::{Bounds, Histogram};
 
 /// How a rule decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,32 +24,20 @@ impl Verdict {
     /// Every one.
     pub const ALL: [Self; 3] = [Self::Admitted, Self::Refused, Self::Shadowed];
 
-    /// `admitted`, `refused` or `shadowed`.
+    /// `allowed`, `refused` or `shadow`, as metrics show it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Admitted => "admitted",
+            Self::Admitted => "allowed",
             Self::Refused => "refused",
-            Self::Shadowed => "shadowed",
+            Self::Shadowed => "shadow",
         }
     }
 }
 
-/// Bounds of the waits for Redis that are told apart. The last is the longest command timeout that makes sense; what
-/// took longer still is counted in the sum and the count alone.
-pub const WAIT_BOUNDS: [Duration; 12] = [
-    Duration::from_micros(100),
-    Duration::from_micros(250),
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_micros(2_500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_secs(1),
+/// Microseconds in memory, about a millisecond through Redis, and no longer than its command timeout while it hangs.
+const CHECK_BOUNDS: Bounds = [
+    5, 25, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000,
 ];
 
 /// Everything counted so far. Counters grow while they are read, so two of them can be a moment apart.
@@ -64,19 +53,24 @@ pub struct Totals {
     pub merged: u64,
     /// Calls to Redis that failed or got no answer in time.
     pub failed_calls: u64,
-    /// How long checks waited for Redis.
-    pub waits: Waits,
 }
 
-/// A histogram of waits.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Waits {
-    /// How many took at most so long, the next shorter ones included: one for each of [`WAIT_BOUNDS`].
-    pub within: [u64; WAIT_BOUNDS.len()],
-    /// How many there were.
-    pub count: u64,
-    /// How long all took together.
-    pub sum: Duration,
+/// How long it took to decide over all rules that are known at a point.
+#[derive(Debug)]
+pub struct Checks {
+    /// Where memory decided: alone, or instead of Redis.
+    pub in_memory: Histogram,
+    /// Where Redis was asked, answered or not.
+    pub through_redis: Histogram,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            in_memory: Histogram::new(&CHECK_BOUNDS),
+            through_redis: Histogram::new(&CHECK_BOUNDS),
+        }
+    }
 }
 
 /// Where it is counted. Each rule has cache lines of its own, or processors that serve different rules would wait for
@@ -88,8 +82,7 @@ pub struct Tally {
     lost_ms: AtomicU64,
     merged: AtomicU64,
     failed_calls: AtomicU64,
-    waits: [AtomicU64; WAIT_BOUNDS.len() + 1],
-    waited_us: AtomicU64,
+    pub(super) checks: Checks,
 }
 
 const RULES: usize = Rule::ALL.len() + Rule::TOKEN.len();
@@ -140,41 +133,18 @@ impl Tally {
         self.failed_calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn waited(&self, span: Duration) {
-        let place = WAIT_BOUNDS.partition_point(|bound| *bound < span);
-        if let Some(counter) = self.waits.get(place) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        self.waited_us.fetch_add(micros, Ordering::Relaxed);
-    }
-
     pub(super) fn totals(&self) -> Totals {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let rules = Rule::ALL.into_iter().chain(Rule::TOKEN);
         let decisions = rules.flat_map(|rule| {
             Verdict::ALL.map(|verdict| (rule, verdict, self.counter(rule, verdict).map_or(0, read)))
         });
-        let mut count = 0;
-        let waits = self.waits.each_ref().map(|counter| {
-            count += read(counter);
-            count
-        });
-        let mut within = [0; WAIT_BOUNDS.len()];
-        for (to, from) in within.iter_mut().zip(waits) {
-            *to = from;
-        }
         Totals {
             decisions: decisions.collect(),
             outages: read(&self.outages),
             lost_for: Duration::from_millis(read(&self.lost_ms)),
             merged: read(&self.merged),
             failed_calls: read(&self.failed_calls),
-            waits: Waits {
-                within,
-                count,
-                sum: Duration::from_micros(read(&self.waited_us)),
-            },
         }
     }
 
@@ -199,17 +169,5 @@ mod tests {
         }
         let counts: Vec<u64> = tally.totals().decisions.iter().map(|d| d.2).collect();
         assert_eq!(counts, (1..=cells.len() as u64).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_wait_is_counted_in_every_bound_that_it_is_within() {
-        let tally = Tally::default();
-        for micros in [100, 101, 2_000_000] {
-            tally.waited(Duration::from_micros(micros));
-        }
-        let waits = tally.totals().waits;
-        assert_eq!(waits.within[..3], [1, 2, 2]);
-        assert_eq!(waits.within.last(), Some(&2));
-        assert_eq!((waits.count, waits.sum.as_micros()), (3, 2_000_201));
     }
 }

@@ -82,6 +82,8 @@ pub struct PoolState {
     pub open: u32,
     /// Of them, not in use.
     pub idle: u32,
+    /// Most that may be open.
+    pub most: u32,
 }
 
 /// Runs `$query` on either engine's link, bounded in time.
@@ -302,16 +304,20 @@ impl Database {
     /// Open and idle connections.
     #[must_use]
     pub fn pool_state(&self) -> PoolState {
-        let count = |size: u32, idle: usize| PoolState {
+        let count = |size: u32, idle: usize, most: u32| PoolState {
             open: size,
             idle: u32::try_from(idle).unwrap_or(u32::MAX),
+            most,
         };
         match self {
             Self::Sqlite { writer, readers } => count(
                 writer.size() + readers.size(),
                 writer.num_idle() + readers.num_idle(),
+                writer.options().get_max_connections() + readers.options().get_max_connections(),
             ),
-            Self::Postgres { pool, .. } => count(pool.size(), pool.num_idle()),
+            Self::Postgres { pool, .. } => {
+                count(pool.size(), pool.num_idle(), pool.options().get_max_connections())
+            }
         }
     }
 

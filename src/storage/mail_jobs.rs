@@ -235,8 +235,39 @@ pub async fn renew_mail(
     .map(drop)
 }
 
-/// How many mails are waiting.
-pub async fn count_mails(on: &mut Connection) -> Result<u64, StorageError> {
-    let count = fetch_optional!((i64,), on, "SELECT COUNT(*) FROM mail_jobs")?;
-    Ok(count.and_then(|(count,)| u64::try_from(count).ok()).unwrap_or(0))
+/// The mails that have not left, over all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailQueue {
+    /// Never tried.
+    pub waiting: u64,
+    /// Being sent.
+    pub in_hand: u64,
+    /// Tried in vain, and to be tried again.
+    pub retrying: u64,
+    /// When the oldest of them was asked for.
+    pub oldest: Option<Timestamp>,
+}
+
+impl MailQueue {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.waiting + self.in_hand + self.retrying
+    }
+}
+
+/// How the queue stands at `now`.
+pub async fn mail_queue(on: &mut Connection, now: Timestamp) -> Result<MailQueue, StorageError> {
+    let sql = "SELECT COUNT(CASE WHEN attempts = 0 THEN 1 END), \
+                   COUNT(CASE WHEN attempts > 0 AND leased_until > $1 THEN 1 END), COUNT(*), MIN(created_at) \
+               FROM mail_jobs";
+    let row = fetch_optional!((i64, i64, i64, Option<Timestamp>), on, sql, now)?;
+    let (waiting, in_hand, all, oldest) = row.unwrap_or_default();
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    Ok(MailQueue {
+        waiting: count(waiting),
+        in_hand: count(in_hand),
+        retrying: count(all - waiting - in_hand),
+        oldest,
+    })
 }

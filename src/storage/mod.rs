@@ -41,8 +41,8 @@ pub use database::{Connection, Database, PoolState, Transaction};
 pub use error::{ConnectError, MigrateError, StorageError};
 pub use known_clients::{known_clients, remember_client, sweep_known_clients};
 pub use mail_jobs::{
-    MailJob, MailKind, NewMailJob, claim_mail, count_mails, finish_mail, is_mail_ready, mark_mail_charged,
-    queue_mail, queue_mail_if_room, renew_mail, retry_mail,
+    MailJob, MailKind, MailQueue, NewMailJob, claim_mail, finish_mail, is_mail_ready, mail_queue,
+    mark_mail_charged, queue_mail, queue_mail_if_room, renew_mail, retry_mail,
 };
 pub use one_time_tokens::{
     NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_by_hand, add_token_of_job,

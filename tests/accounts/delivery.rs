@@ -22,7 +22,7 @@ on_both_engines! {
         storage::claim_mail(&mut on, now, now.plus(lease)).await.unwrap().unwrap();
         drop(on);
         let (restarted, _database) = world.second_process().await;
-        assert_eq!(restarted.queued_mails().await.unwrap(), 1);
+        assert_eq!(restarted.mail_queue().await.unwrap().total(), 1);
         world.advance(121);
         let token = world.token(EMAIL).await;
         assert!(world.accounts.preview_password_reset(&token).await.unwrap().is_some());
@@ -44,7 +44,7 @@ on_both_engines! {
             !storage::is_mail_ready(&mut on, world.clock.now()).await.unwrap()
         };
         world.deliver_until(is_waiting).await;
-        assert_eq!(world.accounts.queued_mails().await.unwrap(), 1);
+        assert_eq!(world.accounts.mail_queue().await.unwrap().total(), 1);
         world.advance(6);
         std::fs::remove_file(&world.outbox).unwrap();
         let token = world.token(EMAIL).await;
@@ -54,7 +54,7 @@ on_both_engines! {
         std::fs::write(&world.outbox, "").unwrap();
         world.accounts.request_password_reset(EMAIL, &caller(1)).await.unwrap();
         let mut tries = 0;
-        while world.accounts.queued_mails().await.unwrap() > 0 {
+        while world.accounts.mail_queue().await.unwrap().total() > 0 {
             world.deliver_until(is_waiting).await;
             world.advance(4 * 3600);
             tries += 1;
@@ -107,13 +107,13 @@ on_both_engines! {
             async move { accounts.run_delivery(mailer, stop).await }
         });
         world.register(EMAIL).await;
-        while world.accounts.queued_mails().await.unwrap() > 0 {
+        while world.accounts.mail_queue().await.unwrap().total() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         stop.cancel();
         delivery.await.unwrap();
         world.accounts.request_password_reset(EMAIL, &caller(1)).await.unwrap();
-        assert_eq!(world.accounts.queued_mails().await.unwrap(), 1, "it has ended");
+        assert_eq!(world.accounts.mail_queue().await.unwrap().total(), 1, "it has ended");
         assert_eq!(world.mails(EMAIL).await.len(), 2);
     }
 }

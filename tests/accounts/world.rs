@@ -225,7 +225,7 @@ impl World {
 
     /// Sends all that is queued, and returns the mails to `to` so far, oldest first.
     pub async fn mails(&self, to: &str) -> Vec<Mail> {
-        self.deliver_until(async || self.accounts.queued_mails().await.unwrap() == 0)
+        self.deliver_until(async || self.accounts.mail_queue().await.unwrap().total() == 0)
             .await;
         let mut files: Vec<PathBuf> = match std::fs::read_dir(&self.outbox) {
             Ok(files) => files.map(|file| file.unwrap().path()).collect(),

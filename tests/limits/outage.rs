@@ -142,7 +142,7 @@ async fn a_killed_redis_is_told_of_once_and_costs_nobody_his_count() {
     let totals = limiter.totals();
     assert_eq!((totals.outages, totals.merged), (1, 8));
     assert!(totals.failed_calls >= 1 && totals.lost_for > Duration::ZERO);
-    assert!(totals.waits.count >= 7 && totals.waits.sum > Duration::ZERO);
+    assert!(limiter.checks().through_redis.count() >= 7);
 }
 
 /// 38, 40: what a frozen Redis was asked it still counts when it goes on, and nothing is counted twice.

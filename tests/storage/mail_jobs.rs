@@ -41,13 +41,13 @@ on_both_engines! {
         let again = s::claim_mail(&mut on, at(60), at(120)).await.unwrap().unwrap();
         assert_eq!((again.attempts, again.is_charged), (2, true));
         s::finish_mail(&mut on, &taken).await.unwrap();
-        assert_eq!(s::count_mails(&mut on).await.unwrap(), 1, "the first worker has lost it");
+        assert_eq!(s::mail_queue(&mut on, at(0)).await.unwrap().total(), 1, "the first worker has lost it");
         s::retry_mail(&mut on, &taken, at(61)).await.unwrap();
         assert!(s::claim_mail(&mut on, at(61), at(120)).await.unwrap().is_none());
         s::retry_mail(&mut on, &again, at(70)).await.unwrap();
         let third = s::claim_mail(&mut on, at(70), at(130)).await.unwrap().unwrap();
         s::finish_mail(&mut on, &third).await.unwrap();
-        assert_eq!(s::count_mails(&mut on).await.unwrap(), 0);
+        assert_eq!(s::mail_queue(&mut on, at(0)).await.unwrap().total(), 0);
     }
 }
 
@@ -134,6 +134,26 @@ on_both_engines! {
         assert!(s::queue_mail_if_room(&mut on, &job(), 2).await.unwrap());
         assert!(!s::queue_mail_if_room(&mut on, &job(), 2).await.unwrap());
         s::queue_mail(&mut on, &new_job(MailKind::PasswordChanged, "ada@example.com")).await.unwrap();
-        assert_eq!(s::count_mails(&mut on).await.unwrap(), 3);
+        assert_eq!(s::mail_queue(&mut on, at(0)).await.unwrap().total(), 3);
+    }
+}
+
+on_both_engines! {
+    async fn the_queue_tells_what_waits_what_is_in_hand_and_what_failed(db) {
+        let mut on = db.write().await.unwrap();
+        let empty = s::mail_queue(&mut on, at(0)).await.unwrap();
+        assert_eq!((empty.total(), empty.oldest), (0, None));
+        for (seconds, recipient) in [(3, "a@example.com"), (5, "b@example.com"), (7, "c@example.com"), (9, "d@example.com")] {
+            let mut job = new_job(MailKind::PasswordReset, recipient);
+            job.created_at = at(seconds);
+            s::queue_mail(&mut on, &job).await.unwrap();
+        }
+        let failed = s::claim_mail(&mut on, at(10), at(30)).await.unwrap().unwrap();
+        s::retry_mail(&mut on, &failed, at(100)).await.unwrap();
+        s::claim_mail(&mut on, at(10), at(30)).await.unwrap().unwrap();
+        let queue = s::mail_queue(&mut on, at(11)).await.unwrap();
+        assert_eq!(queue, s::MailQueue { waiting: 2, in_hand: 1, retrying: 1, oldest: Some(at(3)) });
+        let later = s::mail_queue(&mut on, at(30)).await.unwrap();
+        assert_eq!((later.in_hand, later.retrying), (0, 2), "its worker is gone");
     }
 }
