@@ -1,6 +1,8 @@
 //! The whole program as a value: built once from [`Config`], served, drained.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -15,6 +17,7 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credentials::{AccessTokens, Passwords};
+use crate::http::metrics::Requests;
 use crate::http::{self, Drain, LocalStage};
 use crate::mail::{self, Mailer};
 use crate::rate_limit::socket::Socket;
@@ -30,7 +33,7 @@ const RESERVED_DESCRIPTORS: u64 = 96;
 /// Most connections served at once, however many descriptors there are.
 const MOST_CONNECTIONS: u64 = 65_536;
 
-/// Longest wait for the database's connections to close at the end.
+/// Longest wait for the database's connections, and before that for a scrape, to end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The pauses between the tries to reach a database that is not there yet at start.
@@ -57,10 +60,12 @@ pub enum RunError {
     #[error("mail cannot be sent: {0}")]
     Mail(#[from] mail::SettingsError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address} ({variable}): {error}")]
     Listen {
-        /// `HOST` and `PORT`.
-        address: std::net::SocketAddr,
+        /// Which address: `HOST and PORT` or `METRICS_ADDR`.
+        variable: &'static str,
+        /// It.
+        address: SocketAddr,
         /// What the system says.
         error: io::Error,
     },
@@ -81,16 +86,27 @@ pub struct App {
     pub limiter: Limiter,
     /// The database.
     pub database: Database,
+    metrics: Option<MetricsListener>,
     audit: Audit,
     mailer: Mailer,
     local_stage: Option<LocalStage>,
     drain: Drain,
 }
 
+/// Where Prometheus asks, and what answers it.
+struct MetricsListener {
+    listener: TcpListener,
+    router: axum::Router,
+}
+
 impl App {
     /// Connects the database, migrates it, and builds every room. Redis and the mail server need not
     /// be there: the limiter counts in memory until Redis is, and mail waits in its queue.
+    ///
+    /// `METRICS_ADDR` is bound here, so that an address that is not to be had stops the start.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, RunError> {
+        let metrics_listener = config.metrics.map(|address| listen("METRICS_ADDR", address));
+        let metrics_listener = metrics_listener.transpose()?;
         let database = connect(&config.storage).await?;
         database.migrate().await?;
         let limiter = Limiter::start(config.rate_limit, clock.clone())?;
@@ -127,6 +143,18 @@ impl App {
             .burst
             .and_then(|burst| LocalStage::new(burst, clock.clone()));
         let drain = Drain::default();
+        let requests = Arc::new(Requests::default());
+        let metrics = metrics_listener.map(|listener| MetricsListener {
+            listener,
+            router: http::metrics::router(http::metrics::Sources {
+                requests: Arc::clone(&requests),
+                accounts: accounts.clone(),
+                database: database.clone(),
+                limiter: limiter.clone(),
+                local_stage: local_stage.clone(),
+                clock: clock.clone(),
+            }),
+        });
         let router = http::router(http::Parts {
             accounts: accounts.clone(),
             api_tokens: api_tokens.clone(),
@@ -138,6 +166,7 @@ impl App {
             local_stage: local_stage.clone(),
             settings: config.http,
             drain: drain.clone(),
+            requests,
         });
         Ok(Self {
             router,
@@ -145,11 +174,18 @@ impl App {
             api_tokens,
             limiter,
             database,
+            metrics,
             audit,
             mailer,
             local_stage,
             drain,
         })
+    }
+
+    /// Where the metrics are served, if anywhere.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.listener.local_addr().ok()
     }
 
     /// Serves until `shutdown` says stop, then drains: not ready but still accepting for
@@ -163,6 +199,9 @@ impl App {
         grace: Duration,
     ) {
         let background = Background::start(&self);
+        // To the last: what a drain looks like is worth a scrape.
+        let the_end = CancellationToken::new();
+        let metrics = self.metrics.map(|metrics| metrics.serve(the_end.clone()));
         let stop = CancellationToken::new();
         let server = http::server::serve(listener, self.router, most_connections(), stop.clone());
         let server = tokio::spawn(server);
@@ -176,10 +215,29 @@ impl App {
         tokio::time::sleep(delay).await;
         stop.cancel();
         tokio::join!(finish(server, grace), background.stop());
+        the_end.cancel();
+        if let Some(metrics) = metrics {
+            let _ = tokio::time::timeout(GOODBYE, metrics).await;
+        }
         self.limiter.shutdown().await;
         self.audit.shutdown().await;
         // A frozen server must not keep us; what it has committed it has.
         let _ = tokio::time::timeout(GOODBYE, self.database.close()).await;
+    }
+}
+
+impl MetricsListener {
+    /// Scrapers are few. More connections than these wait in the kernel's queue.
+    const MOST_CONNECTIONS: usize = 32;
+
+    fn serve(self, stop: CancellationToken) -> JoinHandle<()> {
+        let Self { listener, router } = self;
+        tokio::spawn(http::server::serve(
+            listener,
+            router,
+            Self::MOST_CONNECTIONS,
+            stop,
+        ))
     }
 }
 
@@ -248,8 +306,7 @@ impl Background {
 pub async fn run(config: Config) -> Result<(), RunError> {
     let shutdown = CancellationToken::new();
     watch_signals(shutdown.clone())?;
-    let address = config.listen;
-    let listener = listen(address).map_err(|error| RunError::Listen { address, error })?;
+    let listener = listen("HOST and PORT", config.listen)?;
     let bound = listener.local_addr()?;
     let config = config.with_bound_port(bound.port());
     let (delay, grace) = (config.shutdown.delay, config.shutdown.grace);
@@ -264,6 +321,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
                 .clone()
                 .run_until_cancelled_owned(socket.serve(app.limiter.clone())),
         );
+    }
+    if let Some(metrics) = app.metrics_address() {
+        tracing::info!(metrics = %metrics, "metrics are served");
     }
     tracing::info!(address = %bound, "listening");
     app.serve(listener, shutdown, delay, grace).await;
@@ -312,16 +372,23 @@ async fn connect(settings: &storage::Settings) -> Result<Database, ConnectError>
     Database::connect(settings).await
 }
 
-fn listen(address: std::net::SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
+fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    let open = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // A restart must not wait for the old connections' TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
     };
-    // A restart must not wait for the old connections' TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    open().map_err(|error| RunError::Listen {
+        variable,
+        address,
+        error,
+    })
 }
 
 /// Raises the limit on file descriptors as far as allowed; the usual 1,024 would let a thousand slow

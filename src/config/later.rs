@@ -1,24 +1,13 @@
 //! Names that later versions read. Known, so that a configuration made for them is no typing error; a value must
 //! be good; and `check` says that it has no effect yet.
 
-use std::net::SocketAddr;
-
 use super::Environment;
-use super::error::printable;
 use super::reader::Reader;
 use super::variable::variables;
 
 /// The variables that are set and have no effect in this version.
 pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Vec<&'static str> {
     reader.flag("ENABLE_DOCS", !environment.is_production());
-    reader.optional("METRICS_ADDR", SocketAddr::to_string, |text| {
-        text.parse().map_err(|_| {
-            format!(
-                "`{}` is no address and port such as 127.0.0.1:9090",
-                printable(text)
-            )
-        })
-    });
     test_endpoints(reader, environment);
 
     let set = |name: &str| reader.source.get(name).is_some();

@@ -91,6 +91,8 @@ pub struct Config {
     pub environment: Environment,
     /// `HOST` and `PORT`; port 0 lets the system pick one.
     pub listen: SocketAddr,
+    /// `METRICS_ADDR`: the listener for Prometheus; port 0 lets the system pick one.
+    pub metrics: Option<SocketAddr>,
     /// `SHUTDOWN_*`.
     pub shutdown: ShutdownSettings,
     /// The database.
@@ -141,6 +143,7 @@ impl Config {
 
         let environment = server::environment(&mut reader);
         let listen = server::listen(&mut reader);
+        let metrics = server::metrics(&mut reader, listen);
         let shutdown = server::shutdown(&mut reader, environment);
         let tls_ca_file = server::tls_ca_file(&mut reader);
         let storage = storage::read(&mut reader, environment, tls_ca_file.clone());
@@ -178,6 +181,7 @@ impl Config {
         let mut config = Self {
             environment,
             listen,
+            metrics,
             shutdown,
             storage,
             rate_limit,

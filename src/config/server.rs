@@ -65,6 +65,31 @@ pub(super) fn listen(reader: &mut Reader<'_>) -> SocketAddr {
     SocketAddr::new(host, port)
 }
 
+/// Where Prometheus finds the metrics, if anywhere.
+pub(super) fn metrics(reader: &mut Reader<'_>, listen: SocketAddr) -> Option<SocketAddr> {
+    let address = reader.optional("METRICS_ADDR", SocketAddr::to_string, |text| {
+        text.parse().map_err(|_| {
+            format!(
+                "`{}` is no address and port such as 127.0.0.1:9090",
+                printable(text)
+            )
+        })
+    })?;
+    if address == listen && address.port() != 0 {
+        reader.refuse(
+            "METRICS_ADDR",
+            format!("{address} is HOST and PORT: metrics have a listener of their own, which the public never reaches"),
+        );
+    }
+    if !address.ip().to_canonical().is_loopback() && reader.source.get("ENVIRONMENT").is_none() {
+        reader.refuse(
+            "METRICS_ADDR",
+            format!("{address} can be reached from other machines: set ENVIRONMENT first"),
+        );
+    }
+    Some(address)
+}
+
 pub(super) fn shutdown(reader: &mut Reader<'_>, environment: Environment) -> ShutdownSettings {
     let delay = if environment.is_lenient() { 0 } else { 3 };
     ShutdownSettings {

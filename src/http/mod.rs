@@ -9,6 +9,7 @@ mod cookies;
 mod database_health;
 mod error;
 mod extract;
+pub mod metrics;
 mod refusals;
 mod routes;
 pub mod server;
@@ -100,6 +101,7 @@ pub struct Http {
     cors: CorsLayer,
     drain: Drain,
     unbelieved: Unbelieved,
+    requests: Arc<metrics::Requests>,
 }
 
 /// What [`router`] is built from.
@@ -124,6 +126,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Tells when a shutdown begins.
     pub drain: Drain,
+    /// Counts what is answered.
+    pub requests: Arc<metrics::Requests>,
 }
 
 /// The whole HTTP surface. The first stage meets a request first.
@@ -144,6 +148,7 @@ pub fn router(parts: Parts) -> Router {
         cors,
         drain: parts.drain,
         unbelieved: Unbelieved::default(),
+        requests: parts.requests,
     });
     let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
     let stages = ServiceBuilder::new()

@@ -24,6 +24,7 @@ mod gateway_redis;
 mod hostile_input;
 mod login;
 mod mail_delivery;
+mod metrics;
 mod password_reset;
 mod refresh;
 mod register;

@@ -231,7 +231,16 @@ const BAD: &[(&str, &[&str])] = &[
     ("RATE_LIMIT_GATEWAY_FAILURES", &["", "30"]),
     ("API_TOKENS_PER_USER", &["", "many"]),
     ("ENABLE_DOCS", &["", "on"]),
-    ("METRICS_ADDR", &["9090", "localhost"]),
+    (
+        "METRICS_ADDR",
+        &[
+            "9090",
+            "localhost",
+            "localhost:9090",
+            "127.0.0.1:8000",
+            "0.0.0.0:9090",
+        ],
+    ),
     ("ENABLE_TEST_ENDPOINTS", &["", "on"]),
     ("TEST_ENDPOINTS_KEY", &["short"]),
 ];

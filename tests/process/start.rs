@@ -113,3 +113,42 @@ fn a_taken_port_ends_with_a_clear_line() {
     assert_eq!(second.wait_for_end(Duration::from_secs(30)).code(), Some(1));
     assert!(second.err.text().contains(&port), "{}", second.err.text());
 }
+
+/// Contract section 2: `METRICS_ADDR` is a listener of its own, also on a port that the system picks.
+#[test]
+fn metrics_have_a_listener_of_their_own_to_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let stile = Stile::in_directory(directory.path())
+        .set("ENVIRONMENT", "test")
+        .set("METRICS_ADDR", "127.0.0.1:0")
+        .set("SHUTDOWN_DELAY_SECONDS", "2")
+        .start();
+    let line = stile
+        .out
+        .wait_for(|line| line.contains("metrics are served"), || false);
+    let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+    let metrics = line["metrics"].as_str().unwrap().parse().unwrap();
+    assert_eq!(status_of(metrics, "/metrics"), Some(200));
+    assert_eq!(status_of(stile.address(), "/metrics"), Some(404));
+    stile.signal("TERM");
+    stile
+        .out
+        .wait_for(|line| line.contains("shutting down"), || false);
+    assert_eq!(status_of(metrics, "/metrics"), Some(200), "while it drains");
+    assert_eq!(stile.wait_for_end(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn an_address_for_metrics_that_is_not_to_be_had_stops_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let ended = Stile::in_directory(directory.path())
+        .set("PORT", "0")
+        .set("METRICS_ADDR", &address)
+        .run(&["serve"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let line = format!("stile: cannot listen on {address} (METRICS_ADDR): ");
+    assert!(ended.err.starts_with(&line), "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+}

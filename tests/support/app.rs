@@ -82,6 +82,7 @@ pub struct TestApp {
 pub struct Handles {
     pub accounts: stile::accounts::Accounts,
     pub database: stile::storage::Database,
+    pub metrics: Option<SocketAddr>,
 }
 
 impl TestApp {
@@ -157,6 +158,7 @@ async fn launch(
     let handles = Handles {
         accounts: app.accounts.clone(),
         database: app.database.clone(),
+        metrics: app.metrics_address(),
     };
     let stop = CancellationToken::new();
     let serving = app.serve(listener, stop.clone(), Duration::ZERO, Duration::from_secs(5));
@@ -271,6 +273,19 @@ impl TestApp {
             .iter()
             .map(|file| Mail::parse(&std::fs::read(file).unwrap()));
         mails.filter(|mail| mail.to.contains(to)).collect()
+    }
+
+    /// What Prometheus reads, where `METRICS_ADDR` is set.
+    pub async fn metrics(&self) -> String {
+        let address = self.app.metrics.expect("METRICS_ADDR is set");
+        let answer = self
+            .http
+            .get(format!("http://{address}/metrics"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().await.unwrap()
     }
 
     /// `DATABASE_URL`, for what no endpoint offers: see `support/sql.rs`.

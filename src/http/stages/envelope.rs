@@ -23,6 +23,7 @@ use super::{Rest, Stage, run};
 use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
 use crate::http::error::{ApiError, Problem, ProblemDocument};
+use crate::http::metrics;
 use crate::rate_limit::Client;
 
 /// `X-Request-Id`.
@@ -71,6 +72,7 @@ impl Envelope {
 impl Stage for Envelope {
     async fn answer(&self, mut request: Request, rest: impl Rest) -> Response {
         let http = &self.http;
+        let began = http.clock.elapsed();
         let context = context_of(http, &request);
         let request_id = Arc::clone(&context.request_id);
         let route = request.extensions().get::<MatchedPath>().cloned();
@@ -100,7 +102,9 @@ impl Stage for Envelope {
         }
         write_headers(response.headers_mut(), http, &request_id);
         // The route's pattern and never the URL itself, which may carry what its sender should not have put there.
-        let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+        let route = route.as_ref().map_or(metrics::UNMATCHED, MatchedPath::as_str);
+        let took = http.clock.elapsed().saturating_sub(began);
+        http.requests.answered(&method, route, response.status(), took);
         tracing::debug!(%method, route, status = response.status().as_u16(), %request_id, "answered");
         response
     }

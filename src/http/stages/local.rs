@@ -22,6 +22,7 @@ use crate::http::error::ApiError;
 use crate::http::stages::envelope::Context;
 use crate::http::stages::limits;
 use crate::rate_limit::Client;
+use crate::telemetry::metrics::Counter;
 
 /// How often idle clients are dropped from the map. A bucket is full again, and so forgettable,
 /// after two seconds without a request.
@@ -48,6 +49,7 @@ pub struct LocalStage {
     buckets: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
     burst: u32,
     clock: Clock,
+    refusals: Arc<Counter>,
 }
 
 impl LocalStage {
@@ -65,7 +67,14 @@ impl LocalStage {
             buckets: Arc::new(config),
             burst,
             clock,
+            refusals: Arc::default(),
         })
+    }
+
+    /// Requests refused so far.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refusals.get()
     }
 
     /// Forgets every client whose bucket is full. Without it the map would grow with each new client.
@@ -79,10 +88,11 @@ impl<S: Clone> Layer<S> for LocalStage {
     type Service = LocalService<S>;
 
     fn layer(&self, inner: S) -> LocalService<S> {
-        let (burst, clock) = (self.burst, self.clock.clone());
+        let (burst, clock, refusals) = (self.burst, self.clock.clone(), Arc::clone(&self.refusals));
         let governed = Governor::new(inner, &self.buckets).error_handler(move |error| match error {
             // The crate rounds down; a client that waits as told must not come too early.
             GovernorError::TooManyRequests { wait_time, .. } => {
+                refusals.increment();
                 limits::refuse_burst(burst, wait_time + 1, clock.now())
             }
             _ => axum::response::IntoResponse::into_response(ApiError::internal()),
