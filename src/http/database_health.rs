@@ -43,7 +43,8 @@ impl DatabaseHealth {
                 .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if mine {
-            let answer = tokio::time::timeout(PATIENCE, self.database.ping()).await;
+            // Boxed: the probes that need not ask, which are nearly all, stay small.
+            let answer = tokio::time::timeout(PATIENCE, Box::pin(self.database.ping())).await;
             self.connected
                 .store(matches!(answer, Ok(Ok(()))), Ordering::Relaxed);
         }

@@ -86,17 +86,18 @@ pub struct PoolState {
     pub most: u32,
 }
 
-/// Runs `$query` on either engine's link, bounded in time.
+/// Runs `$query` on either engine's link, bounded in time. Boxed, because a query is some kilobytes: every future around
+/// it would be as large for its whole life, and is copied a few times on its way to the task.
 macro_rules! on {
     ($on:expr, |$link:ident| $query:expr) => {{
         let connection: &mut $crate::storage::Connection = $on;
         connection.in_flight = true;
         let answer = match &mut connection.link {
             $crate::storage::database::Link::Sqlite($link) => {
-                $crate::storage::database::in_time($query).await
+                $crate::storage::database::in_time(Box::pin($query)).await
             }
             $crate::storage::database::Link::Postgres($link) => {
-                $crate::storage::database::in_time($query).await
+                $crate::storage::database::in_time(Box::pin($query)).await
             }
         };
         match answer {
@@ -276,16 +277,16 @@ impl Database {
     /// A connection for reading.
     pub async fn read(&self) -> Result<Connection, StorageError> {
         Ok(Connection::new(match self {
-            Self::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
-            Self::Postgres { pool, .. } => Link::Postgres(pool.acquire().await?),
+            Self::Sqlite { readers, .. } => Link::Sqlite(Box::pin(readers.acquire()).await?),
+            Self::Postgres { pool, .. } => Link::Postgres(Box::pin(pool.acquire()).await?),
         }))
     }
 
     /// A connection for single statements that write.
     pub async fn write(&self) -> Result<Connection, StorageError> {
         Ok(Connection::new(match self {
-            Self::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
-            Self::Postgres { pool, .. } => Link::Postgres(pool.acquire().await?),
+            Self::Sqlite { writer, .. } => Link::Sqlite(Box::pin(writer.acquire()).await?),
+            Self::Postgres { pool, .. } => Link::Postgres(Box::pin(pool.acquire()).await?),
         }))
     }
 

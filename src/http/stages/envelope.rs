@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use tower::Layer;
 use uuid::Uuid;
 
-use super::{Rest, Stage, run};
+use super::{Rest, Stage, limits, run};
 use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
 use crate::http::error::{ApiError, Problem, ProblemDocument};
@@ -135,7 +135,11 @@ fn request_id(headers: &HeaderMap, from_proxy: bool) -> Arc<str> {
         .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if is_plain(id) => Arc::from(id),
-        _ => Arc::from(Uuid::now_v7().to_string()),
+        _ => Arc::from(
+            &*Uuid::now_v7()
+                .hyphenated()
+                .encode_lower(&mut Uuid::encode_buffer()),
+        ),
     }
 }
 
@@ -186,6 +190,7 @@ fn drop_idle_cors_headers(headers: &mut HeaderMap) {
 
 fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
     const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.reserve(limits::MOST_HEADERS.saturating_sub(headers.len()));
     // Also on answers to requests without `Origin`: a cache must not give them to another site's.
     headers.entry(VARY).or_insert(HeaderValue::from_static("origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
