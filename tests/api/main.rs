@@ -20,6 +20,7 @@ mod cookies;
 mod door;
 mod email;
 mod gateway;
+mod gateway_queries;
 mod gateway_redis;
 mod hostile_input;
 mod login;

@@ -155,6 +155,11 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// What it has logged so far; with `log_statement=all` every statement.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
     /// Freezes the server and all its backends: sockets stay open, nothing answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
