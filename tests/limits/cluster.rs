@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use stile::clock::Clock;
 use stile::rate_limit::operator::Counters;
-use stile::rate_limit::{Limiter, Rule, Settings, StoreState, Subject};
+use stile::rate_limit::{Limiter, Quota, Rule, Settings, Spending, StoreState, Subject, Version};
+use uuid::Uuid;
 
+use crate::process::Stile;
 use crate::redis_server::{RedisServer, free_port};
 use crate::stand::{admitted, charge, client, eventually, remaining, settings_at, until};
 
@@ -100,6 +102,7 @@ async fn a_clusters_counters_are_listed_from_all_nodes_and_reset() {
         assert_eq!(admitted(&limiter, &charges, 12).await, 9);
     }
     let settings = settings_at(&cluster.urls(), &limits);
+    operators_see_and_reset_through_the_command(&cluster).await;
     let counters = Counters::connect(&settings, "no socket".as_ref()).await.unwrap();
     let mut found = counters.all().await.unwrap();
     found.retain(|reading| reading.count == 9);
@@ -114,6 +117,101 @@ async fn a_clusters_counters_are_listed_from_all_nodes_and_reset() {
         let address = format!("10.7.0.{last}");
         let charges = [charge(Rule::Global, &address), charge(Rule::Login, &address)];
         assert_eq!(admitted(&limiter, &charges, 12).await, 9, "{address}");
+    }
+}
+
+/// The same by `stile limits`, as it is typed.
+async fn operators_see_and_reset_through_the_command(cluster: &Cluster) {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = |arguments: &[&str]| {
+        let stile = Stile::in_directory(directory.path())
+            .set("ENVIRONMENT", "test")
+            .set("REDIS_URL", cluster.urls())
+            .set("RATE_LIMIT_GLOBAL", "9/minute;90/hour")
+            .set("RATE_LIMIT_LOGIN", "9/minute;strategy=exact");
+        let ended = stile.run(&[&["limits"], arguments].concat());
+        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+        ended.out
+    };
+    let lines = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let text = limits(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap()
+    };
+    let full = lines(&["list"]).into_iter().filter(|line| line["count"] == 9);
+    assert_eq!(full.count(), 3 * 30);
+    let address = "10.7.0.29";
+    let shown = lines(&["show", address]);
+    assert_eq!(shown.len(), 3, "{shown:?}");
+    assert!(
+        shown
+            .iter()
+            .all(|line| line["subject"] == address && line["count"] == 9)
+    );
+    assert_eq!(
+        limits(&["reset", address]),
+        format!("3 counters of {address} were emptied")
+    );
+    assert!(lines(&["show", address]).is_empty());
+    // Full again, in every slot, for the count of all.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let again = cluster
+        .limiter(&[
+            (Rule::Global, "9/minute;90/hour"),
+            (Rule::Login, "9/minute;strategy=exact"),
+        ])
+        .await;
+    let charges = [charge(Rule::Global, address), charge(Rule::Login, address)];
+    assert_eq!(admitted(&again, &charges, 12).await, 9);
+}
+
+/// TOK-05, TOK-08 on a cluster: all windows of a token and its mark lie in one slot, so they are decided together there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_spends_and_ends_on_a_cluster_as_on_one_server() {
+    let cluster = Cluster::start().await;
+    let fleet = [cluster.limiter(&[]).await, cluster.limiter(&[]).await];
+    for token in (1..=12).map(Uuid::from_u128) {
+        let quota = Quota {
+            token,
+            version: Version(1),
+            most: [10, 20, 15],
+            day: None,
+        };
+        let passed = |spending: &Spending| matches!(spending, Spending::Decided { decision, .. } if decision.is_admitted());
+        let tasks = (0..40).map(|task| {
+            let limiter = fleet[task % 2].clone();
+            tokio::spawn(async move { limiter.spend(&quota).await })
+        });
+        let spent = futures_util::future::try_join_all(tasks).await.unwrap();
+        assert_eq!(spent.iter().filter(|spending| passed(spending)).count(), 10);
+        for window in ["minute", "hour", "day"] {
+            let key = format!("rate_limit:api_token:{{{token}}}:{window}");
+            assert_eq!(cluster.get(&key).await, "10", "a refused call uses up nothing");
+        }
+        let usage = fleet[1].token_usage(&quota).await;
+        assert_eq!(
+            usage.map(|window| (window.limit, window.used)),
+            [(10, 10), (20, 10), (15, 10)]
+        );
+
+        let settings = settings_at(&cluster.urls(), &[]);
+        let counters = Counters::connect(&settings, "no socket".as_ref()).await.unwrap();
+        let subject = [Subject::Token(token)];
+        assert_eq!(counters.of(&subject).await.unwrap().len(), 3);
+        assert_eq!(counters.reset(&subject).await.unwrap(), 3);
+        eventually(|| async { fleet[1].token_usage(&quota).await[0].used == 0 }).await;
+        assert!(passed(&fleet[1].spend(&quota).await));
+
+        // Voided by a command that only visits; heard by both at their next call.
+        let visitor = Limiter::visiting(settings, Clock::system()).await.unwrap();
+        assert!(visitor.void_tokens(vec![(token, Version(2))]).await);
+        for limiter in &fleet {
+            assert!(matches!(limiter.spend(&quota).await, Spending::Void));
+            let renewed = Quota {
+                version: Version(2),
+                ..quota
+            };
+            assert!(passed(&limiter.spend(&renewed).await));
+        }
     }
 }
 

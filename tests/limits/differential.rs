@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use stile::rate_limit::store::memory::MemoryStore;
 use stile::rate_limit::store::redis::RedisStore;
 use stile::rate_limit::store::{Ask, Moment, Standing, Taken};
-use stile::rate_limit::{Charge, Plan, Rule};
+use stile::rate_limit::{Charge, CounterKey, Plan, Rule};
+use uuid::Uuid;
 
 use crate::redis_server::RedisServer;
 use crate::stand::{charge, redis_settings, rules};
 
 const CHECKS: usize = 20_000;
+/// Under which tokens are proven.
+const VERSION: i64 = 7;
 
 /// A small generator of our own, so that a failure can be run again by its seed.
 struct Dice(u64);
@@ -69,6 +72,31 @@ fn asks(dice: &mut Dice, next_id: &mut u64) -> Vec<Ask> {
     asks
 }
 
+/// One unit of an API token: three windows under one version, the day with what may have been written down of it.
+fn token_asks(dice: &mut Dice, next_id: &mut u64, redis_ms: i64) -> Vec<Ask> {
+    let token = Uuid::from_u128(u128::from(dice.below(3)) + 1);
+    let checkpoint = (dice.below(3) == 0).then(|| {
+        let used = u32::try_from(dice.below(8)).unwrap() + 1;
+        (used, redis_ms.saturating_add_unsigned(dice.below(22)))
+    });
+    let windows = [("minute", 4, 6), ("hour", 6, 11), ("day", 9, 23)];
+    let ask = |(window, limit, period_ms): (&str, u32, u64)| {
+        *next_id += 1;
+        let name = format!("d:api_token:{{{token}}}:{window}");
+        Ask {
+            key: CounterKey::from_name("d", &name).unwrap(),
+            limit,
+            period_ms,
+            cost: 1,
+            shadow: false,
+            known: checkpoint.filter(|_| window == "day"),
+            version: Some(VERSION),
+            id: *next_id - 1,
+        }
+    };
+    windows.map(ask).into()
+}
+
 #[tokio::test]
 async fn memory_and_the_script_decide_alike() {
     let redis = RedisServer::start().await;
@@ -81,6 +109,7 @@ async fn memory_and_the_script_decide_alike() {
     let seed = u64::from(std::process::id());
     let mut dice = Dice(seed);
     let mut next_id = 1;
+    let mut redis_ms = 0;
     let mut base = None;
     let mut receipts: Vec<Taken> = Vec::new();
     let mut met: HashMap<&str, usize> = HashMap::new();
@@ -93,11 +122,29 @@ async fn memory_and_the_script_decide_alike() {
             refund_on_both(&link, &memory, base.unwrap(), &taken).await;
             continue;
         }
-        let asks = asks(&mut dice, &mut next_id);
-        if asks.is_empty() {
+        let of_token = dice.below(3) == 0;
+        let asks = if of_token {
+            token_asks(&mut dice, &mut next_id, redis_ms)
+        } else {
+            asks(&mut dice, &mut next_id)
+        };
+        let Some(first) = asks.first() else { continue };
+        // Now and then a token is revoked, and the next time it is asked under its new version.
+        let marked = of_token && dice.below(20) == 0;
+        if marked {
+            let token = first.key.subject().to_string().parse().unwrap();
+            let life = std::time::Duration::from_millis(1);
+            link.void(token, VERSION + 1, life).await.unwrap();
+        }
+        let known: Vec<_> = asks.iter().map(|ask| ask.known).collect();
+        let reply = link.take(&asks.iter().collect::<Vec<_>>(), &known).await.unwrap();
+        redis_ms = reply.redis_us / 1000;
+        if reply.void {
+            // Memory knows no marks; whoever asks it has looked. Nothing was charged, as the next takes show.
+            assert!(of_token && !reply.admitted);
+            *met.entry("void").or_default() += 1;
             continue;
         }
-        let reply = link.take(&asks.iter().collect::<Vec<_>>(), &[]).await.unwrap();
         // Whole milliseconds, so that both cut moments into milliseconds at the same places.
         let base = *base.get_or_insert(reply.redis_us / 1000 * 1000);
         let now = Moment {
@@ -110,6 +157,14 @@ async fn memory_and_the_script_decide_alike() {
         assert_eq!(reply.admitted, answer.admitted, "{}", context());
         *met.entry(if answer.admitted { "admitted" } else { "refused" })
             .or_default() += 1;
+        if of_token {
+            let kind = if answer.admitted {
+                "token admitted"
+            } else {
+                "token refused"
+            };
+            *met.entry(kind).or_default() += 1;
+        }
         for ((ask, (count, ends)), memory) in asks.iter().zip(&reply.counts).zip(&answer.counts) {
             assert_eq!(*count, memory.count, "{}", context());
             if *ends == 0 {
@@ -121,7 +176,8 @@ async fn memory_and_the_script_decide_alike() {
                 *met.entry("opened").or_default() += 1;
             }
             // A refund does not outlive its window; one that ends in the same moment may be cut either way.
-            if answer.admitted && !ask.shadow {
+            // Nobody gives back what a token has spent.
+            if answer.admitted && !ask.shadow && !of_token {
                 receipts.push(Taken {
                     key: ask.key.clone(),
                     cost: ask.cost,
@@ -133,7 +189,15 @@ async fn memory_and_the_script_decide_alike() {
         receipts.retain(|taken| taken.key.is_exact() || taken.resets_at > reply.redis_us / 1000);
         receipts.truncate(50);
     }
-    for what in ["admitted", "refused", "unopened", "opened"] {
+    assert!(met.get("void").is_some(), "{met:?}");
+    for what in [
+        "admitted",
+        "refused",
+        "unopened",
+        "opened",
+        "token admitted",
+        "token refused",
+    ] {
         let times = met.get(what).copied().unwrap_or(0);
         assert!(
             times > CHECKS / 50,
