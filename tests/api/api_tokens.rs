@@ -97,6 +97,12 @@ on_both_engines! {
         assert_ne!(rotated["token"], made["token"]);
         assert_eq!(rotated["id"], made["id"]);
         assert_eq!(rotated["scopes"], made["scopes"]);
+
+        owner.patch(id(&made), json!({"name": "y"})).await.expect(200);
+        owner.revoke(id(&made)).await.expect(204);
+        for event in ["api_token_created", "api_token_rotated", "api_token_changed", "api_token_revoked"] {
+            app.audited(event, "").await;
+        }
     }
 }
 

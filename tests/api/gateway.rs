@@ -47,8 +47,11 @@ on_both_engines! {
             .bearer(&good["token"])
             .header("x-auth-user-id", "root")
             .header("x-auth-scopes", "admin")
+            .header("X_Auth_User_Id", "root")
+            .header("X-User-Id", "root")
             .await
             .expect(204);
+        assert!(passed.headers.values().all(|value| !["root", "admin"].contains(&value.to_str().unwrap())));
         assert_eq!(passed.header("x-auth-user-id"), Some(owner.id.as_str()));
         assert_eq!(passed.header("x-auth-token-id"), good["id"].as_str());
         assert_eq!(passed.header("x-auth-scopes"), Some("read:* write:a"));
@@ -129,6 +132,22 @@ async fn malformed_doubled_and_misplaced_credentials_are_refused() {
         let both = app.get(&path).bearer(&made["token"]).await;
         no_identity(&both.expect_problem(400, "invalid_request"));
     }
+    // RFC 6750, 2.2: a body is the product's, and never read here.
+    for body in [
+        format!("access_token={token}"),
+        json!({ "token": token }).to_string(),
+    ] {
+        let form = || {
+            let request = app.request(Method::POST, VERIFY);
+            request.header("content-type", "application/x-www-form-urlencoded")
+        };
+        no_identity(&form().raw(body.as_bytes()).await.expect(401));
+        form()
+            .bearer(&made["token"])
+            .raw("access_token=stile_x")
+            .await
+            .expect(204);
+    }
     for (name, value) in [
         ("authorization", format!("Bearer {token}")),
         ("authorization", format!("bEaReR  {token}")),
@@ -173,7 +192,8 @@ async fn any_method_is_decided_alike() {
 }
 
 on_both_engines! {
-    /// TOK-06, TOK-07: each window moves by one, and a refused request uses up none.
+    /// TOK-06, TOK-07, GW-08: each window moves by one, and a refused request uses up none; who waits as long as he is told
+    /// passes.
     async fn all_three_windows_are_decided_together(engine: Engine) {
         let app = limited(engine).start().await;
         let owner = Owner::sign_up(&app, "ada@example.com").await;
@@ -195,6 +215,10 @@ on_both_engines! {
             assert_eq!(refused.body["limit"], "token_minute");
             assert_eq!(refused.header("retry-after"), Some("60"));
             assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+            assert_eq!(refused.header("x-ratelimit-limit"), Some("2"));
+            let reset: i64 = refused.header("x-ratelimit-reset").unwrap().parse().unwrap();
+            assert_eq!(reset - app.clock.now().as_seconds(), 60, "Retry-After ends at the reset");
+            assert_eq!(refused.body["retry_after"], 60);
             assert_eq!(refused.header("cache-control"), Some("no-store"));
             no_identity(&refused);
         }

@@ -215,6 +215,41 @@ async fn losing_redis_gives_no_token_a_new_quota() {
     verify_at(&app, other, &second["token"]).await.expect(401);
 }
 
+/// GW-06: without the database and without Redis. What was just proven goes on, by its quota in memory; nothing else passes.
+#[tokio::test]
+async fn without_database_and_redis_only_what_was_just_proven_passes_and_by_its_quota() {
+    let mut redis = RedisServer::start().await;
+    let app = on(&redis).start().await;
+    wait_for(&app, app.address, "redis").await;
+    let owner = Owner::sign_up(&app, "ada@example.com").await;
+    let quota = json!({"name": "x", "rate_limit_per_minute": 3});
+    let known = owner.create(quota).await.expect(201).body;
+    let unknown = owner.create(json!({"name": "y"})).await.expect(201).body;
+    let revoked = owner.create(json!({"name": "z"})).await.expect(201).body;
+    for token in [&known, &revoked] {
+        verify_at(&app, app.address, &token["token"]).await.expect(204);
+    }
+    owner.revoke(id(&revoked)).await.expect(204);
+    redis.kill();
+    app.app.database.close().await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(verify_at(&app, app.address, &known["token"]).await.status);
+    }
+    assert_eq!(statuses, [204, 204, 429, 429, 429]);
+    for token in [&unknown["token"], &revoked["token"]] {
+        let refused = verify_at(&app, app.address, token)
+            .await
+            .expect_problem(503, "unavailable");
+        assert_eq!(refused.header("x-auth-user-id"), None);
+    }
+    verify_at(&app, app.address, &json!("stile_x")).await.expect(401);
+    app.advance(Duration::from_secs(60));
+    verify_at(&app, app.address, &known["token"])
+        .await
+        .expect_problem(503, "unavailable");
+}
+
 /// Point 4 of the issue: a Redis that loses everything, and processes that start anew, do not give a token a new day.
 #[tokio::test]
 async fn a_redis_that_lost_everything_gives_no_new_day() {

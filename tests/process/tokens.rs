@@ -352,3 +352,56 @@ async fn tokens_on_postgres_are_listed_and_ended_also_where_nothing_is_counted()
     assert_eq!(off.run(&["token", "revoke", &token.id]).code, Some(0));
     wait_until("refused", async || side.verify(0, &token).await.status == 401).await;
 }
+
+/// Point 4 of the issue: processes are killed and Redis loses everything, and the token's day goes on from its checkpoint.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_a_killed_fleet_nor_an_empty_redis_gives_a_token_a_new_day() {
+    let mut side = Side::start(2, Some(RedisServer::start().await)).await;
+    let ada = side.sign_up("ada@example.com").await;
+    let terms =
+        json!({"name": "x", "rate_limit_per_minute": 7, "rate_limit_per_hour": 7, "rate_limit_per_day": 7});
+    let token = side.make(&ada, terms).await;
+    for process in [0, 1, 1, 0, 1] {
+        side.verify(process, &token).await.expect(204);
+    }
+    // At most 60 s behind; it is written every 5.
+    let took = wait_until("the checkpoint", async || {
+        let days = side.rows("SELECT CAST(day_used AS TEXT) FROM api_tokens").await;
+        let uses = side
+            .rows("SELECT CAST(request_count AS TEXT) FROM api_tokens")
+            .await;
+        days == ["5"] && uses == ["5"]
+    })
+    .await;
+    assert!(took < Duration::from_mins(1), "{took:?}");
+    let end = side
+        .rows("SELECT CAST(day_ends_at AS TEXT) FROM api_tokens")
+        .await
+        .remove(0);
+    for process in side.processes.drain(..) {
+        process.signal("KILL");
+        process.wait_for_end(crate::process::PATIENCE);
+    }
+    let redis = side.redis.as_mut().unwrap();
+    redis.kill();
+    redis.restart().await;
+    assert_eq!(redis.command(&["KEYS", "*api_token*"]).await, "");
+    let process = side.stile().start();
+    wait_until("redis", async || limiter_of(&process).await == "redis").await;
+    side.processes.push(process);
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(side.verify(0, &token).await);
+    }
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [204, 204, 429, 429]);
+    assert_eq!(answers[3].text("/limit"), "token_day");
+    let day = format!("rate_limit:api_token:{{{}}}:day", token.id);
+    let redis = side.redis.as_ref().unwrap();
+    assert_eq!(redis.command(&["GET", &day]).await, "7");
+    assert_eq!(
+        redis.command(&["PEXPIRETIME", &day]).await,
+        end,
+        "and the day ends when it would have"
+    );
+}
