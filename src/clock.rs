@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// A moment of wall-clock time: milliseconds since the Unix epoch. What the database stores.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, utoipa::ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2026-11-22T04:52:03.711Z")]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -1,9 +1,10 @@
 //! One field of a request that breaks a rule.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A field of the request body that broke a rule, as the `errors` of a 422 show it (contract, 3.6).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer to the field: `/email`.
     pub pointer: String,

@@ -1,6 +1,7 @@
 //! What happened to an account, as its owner sees it: his part of the audit log.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::{Page, PageRequest};
@@ -10,23 +11,29 @@ use crate::clock::Timestamp;
 use crate::storage::{self, AuditRow, StorageError};
 
 /// An event of the user's own. Names nobody else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Activity {
     /// A `UUIDv7`.
     pub id: Uuid,
     /// When.
     pub at: Timestamp,
     /// What: `login_success`.
+    #[schema(example = "login_success")]
     pub event: String,
     /// `success` or `failure`.
+    #[schema(pattern = "^(success|failure)$", example = "success")]
     pub outcome: String,
     /// Why, in one word.
+    #[schema(example = "wrong_password")]
     pub reason: Option<String>,
     /// Where from; `None` where an administrator did it.
+    #[schema(example = "203.0.113.7")]
     pub client_ip: Option<String>,
     /// In which request; `None` where an administrator did it.
+    #[schema(example = "01a20198-d819-77d0-bbba-1eb672b949e3")]
     pub request_id: Option<String>,
     /// An administrator did it, not the user.
+    #[schema(example = false)]
     pub by_admin: bool,
 }
 

@@ -1,6 +1,7 @@
 //! Sessions: who is signed in, and how that ends.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::session_token::RefreshToken;
@@ -72,17 +73,22 @@ pub enum LogoutError {
 }
 
 /// A session in its owner's list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 pub struct SessionView {
     /// The session.
     pub id: Uuid,
     /// `desktop`, `mobile`, `bot` or `unknown`.
+    #[schema(example = "desktop")]
     pub device: String,
     /// Browser, or `unknown`.
+    #[schema(example = "Firefox")]
     pub browser: String,
     /// Operating system, or `unknown`.
+    #[schema(example = "Linux")]
     pub os: String,
     /// Where it was last used from.
+    #[schema(example = "203.0.113.7")]
     pub ip_address: String,
     /// Login.
     pub created_at: Timestamp,

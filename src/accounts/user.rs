@@ -1,13 +1,14 @@
 //! The account as clients see it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::storage::{Account, UserRole};
 
 /// What an account may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Everybody.
@@ -43,13 +44,15 @@ impl From<Role> for UserRole {
 }
 
 /// An account as clients see it (contract, section 3: User). Holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct User {
     /// A `UUIDv7`.
     pub id: Uuid,
     /// Canonical address.
+    #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
     /// Name, if given.
+    #[schema(example = "Ada Lovelace")]
     pub full_name: Option<String>,
     /// `user` or `admin`.
     pub role: Role,

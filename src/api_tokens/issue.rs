@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::scope::Scope;
@@ -21,8 +22,9 @@ const DAY: Duration = Duration::from_hours(24);
 const TRIES: usize = 8;
 
 /// How a token stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ApiTokenStatus)]
 pub enum Status {
     /// It passes.
     Active,
@@ -33,15 +35,18 @@ pub enum Status {
 }
 
 /// A token as its owner sees it (contract, section 3.5). Holds the secret only where it was just made.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ApiToken {
     /// A `UUIDv7`.
     pub id: Uuid,
     /// What its owner calls it.
+    #[schema(example = "my script")]
     pub name: String,
     /// First characters of the secret.
+    #[schema(example = "stile_4fQw")]
     pub prefix: String,
     /// What it may do.
+    #[schema(example = json!(["read:things"]))]
     pub scopes: Vec<String>,
     /// How it stands.
     pub status: Status,
@@ -52,25 +57,35 @@ pub struct ApiToken {
     /// The last pass at the gateway.
     pub last_used_at: Option<Timestamp>,
     /// Where that came from.
+    #[schema(example = "203.0.113.7")]
     pub last_used_ip: Option<String>,
     /// Passes at the gateway.
+    #[schema(minimum = 0, example = 1204)]
     pub request_count: i64,
     /// Most in a minute.
+    #[schema(example = 60)]
     pub rate_limit_per_minute: u32,
     /// Most in an hour.
+    #[schema(example = 1000)]
     pub rate_limit_per_hour: u32,
     /// Most in a day.
+    #[schema(example = 10_000)]
     pub rate_limit_per_day: u32,
     /// What is used of that, where one token was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub usage: Option<Usage>,
     /// The secret, in the one answer that shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        example = "stile_4fQwZ0mJ8tKx2cVbN7yRpL3sHdG6aEuW1iOqT5kXjYzB0Ff3Qa"
+    )]
     pub token: Option<String>,
 }
 
 /// How the windows of a token stand.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[expect(missing_docs, reason = "each is its window")]
 pub struct Usage {
     pub minute: UsageWindow,
@@ -79,7 +94,7 @@ pub struct Usage {
 }
 
 /// How one window stands.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct UsageWindow {
     /// Most in it.
     pub limit: u32,

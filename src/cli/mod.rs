@@ -8,6 +8,7 @@ mod connections;
 mod keys;
 mod limits;
 mod migrate;
+mod openapi;
 mod operator;
 mod report;
 mod serve;
@@ -58,6 +59,9 @@ enum Command {
     /// Make keys.
     #[command(subcommand, after_long_help = "It reads no environment variable.")]
     Keys(keys::Command),
+    /// Print the OpenAPI 3.1 document of the HTTP API, as JSON.
+    #[command(after_long_help = "It reads no environment variable.")]
+    Openapi,
 }
 
 /// Parses the arguments of this process and runs what they say.
@@ -87,6 +91,7 @@ async fn run(arguments: Arguments) -> ExitCode {
         Command::Limits(command) => Box::pin(limits::run(env_file, &command)).await,
         Command::Token(command) => Box::pin(token::run(env_file, &command)).await,
         Command::Keys(command) => keys::run(&command),
+        Command::Openapi => openapi::run(),
     }
 }
 
@@ -209,6 +214,8 @@ mod tests {
             migrate.contains("DATABASE_URL") && !migrate.contains("JWT_SECRET"),
             "{migrate}"
         );
-        assert!(help(&["keys", "generate"]).contains("no environment variable"));
+        for command in [&["keys", "generate"][..], &["openapi"]] {
+            assert!(help(command).contains("no environment variable"));
+        }
     }
 }

@@ -7,7 +7,6 @@ use super::variable::variables;
 
 /// The variables that are set and have no effect in this version.
 pub(super) fn read(reader: &mut Reader<'_>, environment: Environment) -> Vec<&'static str> {
-    reader.flag("ENABLE_DOCS", !environment.is_production());
     test_endpoints(reader, environment);
 
     let set = |name: &str| reader.source.get(name).is_some();

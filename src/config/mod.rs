@@ -170,6 +170,7 @@ impl Config {
             frontend_url: web.frontend_url,
             cors_origins: web.cors_origins,
             auth_cookies: web.auth_cookies,
+            docs: web.docs,
             trusted_proxies: web.trusted_proxies,
             burst: rate_limit.enabled.then_some(burst),
             production: environment.is_production(),

@@ -161,11 +161,11 @@ const LINES: &[Line] = &[
     line(Web, "FRONTEND_URL", "PUBLIC_URL", "links in mail start with it; https:// in production"),
     line(Web, "CORS_ORIGINS", "http://localhost:3000 in development, else empty", "exact origins, never *").list(),
     line(Web, "AUTH_COOKIES", "false", "clients may ask for their tokens as cookies"),
+    line(Web, "ENABLE_DOCS", "true, except in production", "/docs and /openapi.json"),
     line(Logs, "LOG_FORMAT", "text in development, else json", "text or json"),
     line(Logs, "RUST_LOG", "info", "what is logged; other libraries never below info").may_be_empty(),
     line(Logs, "AUDIT_RETENTION_DAYS", "90", "older audit rows are swept"),
     line(Logs, "METRICS_ADDR", "unset", "address and port where Prometheus reads /metrics; unset: nowhere").may_be_empty(),
-    line(Later, "ENABLE_DOCS", "true, except in production", "/docs and /openapi.json"),
     line(Later, "ENABLE_TEST_ENDPOINTS", "false", "endpoints for E2E suites; refused in production"),
     line(Later, "TEST_ENDPOINTS_KEY", "unset", "16 bytes or more, opens them to other machines").secret().may_be_empty(),
 ];

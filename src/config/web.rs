@@ -15,6 +15,7 @@ pub(super) struct Web {
     pub(super) frontend_url: String,
     pub(super) cors_origins: Vec<String>,
     pub(super) auth_cookies: bool,
+    pub(super) docs: bool,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) defaulted: Defaulted,
 }
@@ -59,6 +60,7 @@ pub(super) fn read(reader: &mut Reader<'_>, environment: Environment, port: u16)
         frontend_url,
         cors_origins: reader.list("CORS_ORIGINS", origins, origin),
         auth_cookies: reader.flag("AUTH_COOKIES", false),
+        docs: reader.flag("ENABLE_DOCS", !environment.is_production()),
         trusted_proxies: reader.list("TRUSTED_PROXIES", default_proxies(environment), network),
         defaulted,
     }

@@ -61,11 +61,13 @@ pub fn demand_origin(http: &Http, headers: &HeaderMap) -> Result<(), ApiError> {
             .any(|known| known.as_bytes() == origin.as_bytes()),
         _ => false,
     };
-    if known {
-        Ok(())
-    } else {
-        Err(ApiError::forbidden("This origin may not send cookies."))
-    }
+    if known { Ok(()) } else { Err(unknown_origin()) }
+}
+
+/// 403 for cookies from elsewhere.
+#[must_use]
+pub fn unknown_origin() -> ApiError {
+    ApiError::forbidden("This origin may not send cookies.")
 }
 
 /// Sets a cookie that lives `seconds`; 0 seconds takes it away, with the same attributes.

@@ -10,6 +10,7 @@ use axum::http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::field::FieldError;
 
@@ -318,9 +319,27 @@ impl ApiError {
     }
 
     /// Its HTTP status.
-    #[cfg(test)]
+    #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The headers that it adds to an answer, for the OpenAPI document.
+    pub fn header_names(&self) -> impl Iterator<Item = &'static str> {
+        let challenge = self.challenge.map(|_| "WWW-Authenticate");
+        let retry_after = self.retry_after.map(|_| "Retry-After");
+        challenge.into_iter().chain(retry_after)
+    }
+
+    /// Its body, as the OpenAPI document shows it.
+    pub fn example(&self) -> serde_json::Value {
+        let document = ProblemDocument::new(
+            &self.problem,
+            self.status,
+            "https://auth.example.com",
+            "01a20198-d819-77d0-bbba-1eb672b949e3",
+        );
+        serde_json::to_value(document).unwrap_or_default()
     }
 
     /// The body to be.
@@ -352,21 +371,36 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// RFC 9457. `type` leads to `PUBLIC_URL/problems/CODE`.
-#[derive(Serialize)]
+/// An error (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(super) struct ProblemDocument<'a> {
+    /// `PUBLIC_URL/problems/CODE`.
     #[serde(rename = "type")]
+    #[schema(format = "uri")]
     kind: String,
+    /// What its status is called.
     title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// For people.
     detail: &'a str,
+    /// Stable, for programs.
     code: &'a str,
+    /// The same as `X-Request-Id`.
     request_id: &'a str,
+    /// One entry for each refused field (422).
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    #[schema(value_type = Vec<FieldError>, min_items = 1)]
     errors: &'a [FieldError],
+    /// The rule that refused (429).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     limit: Option<&'a str>,
+    /// The same as `Retry-After` (429).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
     retry_after: Option<u64>,
 }
 

@@ -10,6 +10,7 @@ mod database_health;
 mod error;
 mod extract;
 pub mod metrics;
+mod openapi;
 mod refusals;
 mod routes;
 pub mod server;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// `RATE_LIMIT_BURST`: requests at once per client in the local stage; `None` while limiting is off.
     pub burst: Option<u32>,
+    /// `ENABLE_DOCS`: `/docs` and `/openapi.json` are served.
+    pub docs: bool,
     /// Production: HSTS is sent, health tells no version.
     pub production: bool,
 }
@@ -132,7 +135,10 @@ pub struct Parts {
 
 /// The whole HTTP surface. The first stage meets a request first.
 pub fn router(parts: Parts) -> Router {
-    let routes = routes::all();
+    let mut routes = routes::all();
+    if parts.settings.docs {
+        routes = routes.and(routes::docs::routes());
+    }
     let cookies_are_on = parts.settings.auth_cookies;
     let cors = cors(&parts.settings);
     let http = Arc::new(Http {
@@ -164,6 +170,14 @@ pub fn router(parts: Parts) -> Router {
         .layer(stages)
         .merge(gateway)
         .with_state(http)
+}
+
+/// The OpenAPI 3.1 document of everything that [`router`] answers. It depends on no configuration.
+#[must_use]
+pub fn openapi() -> serde_json::Value {
+    let mut operations = routes::all().operations;
+    operations.extend(routes::api_gateway::operations());
+    operations.document()
 }
 
 /// Whether a shutdown has begun: then the service is not ready, and every answer ends its connection.

@@ -1,4 +1,5 @@
-//! How each use case's error reads as an [`ApiError`]. What is logged and what is sent are two texts.
+//! How each use case's error reads as an [`ApiError`], and beside it what the OpenAPI document says of that.
+//! What is logged and what is sent are two texts.
 
 use crate::accounts::{
     AdminError, AuthenticateError, ConfirmResetError, EndSessionError, LoginError, LogoutError,
@@ -7,7 +8,8 @@ use crate::accounts::{
 };
 use crate::api_tokens::IssueError;
 use crate::http::error::ApiError;
-use crate::rate_limit::Decision;
+use crate::http::openapi::{Refuses, and_storage, refused_field};
+use crate::rate_limit::{Decision, Rule};
 use crate::storage::StorageError;
 
 impl From<StorageError> for ApiError {
@@ -30,6 +32,24 @@ fn limited(decision: &Decision) -> ApiError {
     ApiError::rate_limited(rule, decision.retry_after_seconds())
 }
 
+/// The account's limit, as the document shows it.
+fn account_limited() -> ApiError {
+    ApiError::rate_limited(Rule::LoginAccount.name(), 1800)
+}
+
+/// The refusal that people meet most.
+fn weak_password(pointer: &str) -> ApiError {
+    let message = "The password is too easy to guess: it is one of the most common passwords. \
+                   Use a longer one, or several unrelated words.";
+    refused_field(pointer, "too_weak", message)
+}
+
+impl Refuses for StorageError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([])
+    }
+}
+
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
@@ -38,6 +58,16 @@ impl From<RegisterError> for ApiError {
             RegisterError::Overloaded => Self::overloaded(),
             RegisterError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl Refuses for RegisterError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            weak_password("/password"),
+            ApiError::email_taken(),
+            ApiError::overloaded(),
+        ])
     }
 }
 
@@ -55,6 +85,23 @@ impl From<LoginError> for ApiError {
     }
 }
 
+impl Refuses for LoginError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            refused_field(
+                "/password",
+                "too_long",
+                "The password has more than 128 characters.",
+            ),
+            account_limited(),
+            ApiError::invalid_credentials(),
+            ApiError::account_inactive(),
+            ApiError::email_not_verified(),
+            ApiError::overloaded(),
+        ])
+    }
+}
+
 impl From<RefreshError> for ApiError {
     fn from(error: RefreshError) -> Self {
         match error {
@@ -65,12 +112,27 @@ impl From<RefreshError> for ApiError {
     }
 }
 
+impl Refuses for RefreshError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            ApiError::invalid_refresh_token(),
+            ApiError::refresh_token_reused(),
+        ])
+    }
+}
+
 impl From<LogoutError> for ApiError {
     fn from(error: LogoutError) -> Self {
         match error {
             LogoutError::Invalid => Self::token_invalid(),
             LogoutError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl Refuses for LogoutError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([ApiError::token_invalid()])
     }
 }
 
@@ -84,6 +146,12 @@ impl From<AuthenticateError> for ApiError {
     }
 }
 
+impl Refuses for AuthenticateError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([ApiError::token_expired(), ApiError::token_invalid()])
+    }
+}
+
 impl From<UpdateProfileError> for ApiError {
     fn from(error: UpdateProfileError) -> Self {
         match error {
@@ -91,6 +159,19 @@ impl From<UpdateProfileError> for ApiError {
             UpdateProfileError::SessionOver => Self::token_invalid(),
             UpdateProfileError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl Refuses for UpdateProfileError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            refused_field(
+                "/full_name",
+                "too_long",
+                "The name is longer than 200 characters.",
+            ),
+            ApiError::token_invalid(),
+        ])
     }
 }
 
@@ -106,6 +187,21 @@ impl From<ReauthenticateError> for ApiError {
     }
 }
 
+impl Refuses for ReauthenticateError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            refused_field(
+                "/current_password",
+                "wrong_password",
+                "The password is not right.",
+            ),
+            account_limited(),
+            ApiError::token_invalid(),
+            ApiError::overloaded(),
+        ])
+    }
+}
+
 impl From<MailRequestError> for ApiError {
     fn from(error: MailRequestError) -> Self {
         match error {
@@ -113,6 +209,15 @@ impl From<MailRequestError> for ApiError {
             MailRequestError::Overloaded => Self::overloaded(),
             MailRequestError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl Refuses for MailRequestError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            refused_field("/email", "invalid_email", "This is not a valid e-mail address."),
+            ApiError::overloaded(),
+        ])
     }
 }
 
@@ -125,6 +230,12 @@ impl From<VerifyEmailError> for ApiError {
     }
 }
 
+impl Refuses for VerifyEmailError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([ApiError::invalid_verification_token()])
+    }
+}
+
 impl From<ConfirmResetError> for ApiError {
     fn from(error: ConfirmResetError) -> Self {
         match error {
@@ -133,6 +244,16 @@ impl From<ConfirmResetError> for ApiError {
             ConfirmResetError::Overloaded => Self::overloaded(),
             ConfirmResetError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl Refuses for ConfirmResetError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            ApiError::invalid_reset_token(),
+            weak_password("/new_password"),
+            ApiError::overloaded(),
+        ])
     }
 }
 
@@ -177,5 +298,11 @@ impl From<EndSessionError> for ApiError {
             EndSessionError::NotFound => Self::not_found(),
             EndSessionError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl Refuses for EndSessionError {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([ApiError::not_found()])
     }
 }

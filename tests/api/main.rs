@@ -26,6 +26,7 @@ mod hostile_input;
 mod login;
 mod mail_delivery;
 mod metrics;
+mod openapi;
 mod password_reset;
 mod refresh;
 mod register;

@@ -211,7 +211,10 @@ async fn cors_echoes_only_exact_origins() {
 /// HTTP-14.
 #[tokio::test]
 async fn nothing_of_the_inside_is_served() {
-    let app = TestApp::on(Engine::Sqlite).start().await;
+    let app = TestApp::on(Engine::Sqlite)
+        .set("ENABLE_DOCS", "false")
+        .start()
+        .await;
     for path in [
         "metrics",
         "debug",

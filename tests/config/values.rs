@@ -46,6 +46,7 @@ fn some_defaults_follow_the_environment() {
         assert!(config.http.cors_origins.is_empty());
         assert!(!config.accounts.log_links);
     }
+    assert!(test.http.docs && staging.http.docs && !production.http.docs);
     assert_eq!(test.shutdown.delay, Duration::ZERO);
     assert_eq!(staging.shutdown.delay, Duration::from_secs(3));
     assert_eq!(production.shutdown.delay, Duration::from_secs(3));
@@ -264,7 +265,6 @@ fn a_doubtful_production_is_warned_of() {
         "RATE_LIMIT_LOGIN",
     );
     warned(&[("CORS_ORIGINS", "http://app.example.org")], "CORS_ORIGINS");
-    warned(&[("ENABLE_DOCS", "true")], "ENABLE_DOCS");
     assert_eq!(of(PRODUCTION).unwrap().warnings().count(), 0);
 }
 

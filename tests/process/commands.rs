@@ -32,6 +32,21 @@ fn a_generated_key_signs() {
     );
 }
 
+/// On a bare machine, whatever the configuration: a pipeline that makes clients of it has neither.
+#[test]
+fn the_openapi_document_needs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let ended = Stile::in_directory(directory.path())
+        .set("ENVIRONMENT", "production")
+        .set("DATABASE_URL", "nonsense")
+        .run(&["openapi"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let document: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document, stile::http::openapi());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn migrating_makes_the_database_and_needs_no_other_setting() {
     let directory = tempfile::tempdir().unwrap();

@@ -6,6 +6,8 @@
 //! app.from("203.0.113.9").get("/auth/me")…
 //! ```
 
+mod documented;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -399,7 +401,7 @@ impl Request<'_> {
         let mut request = self
             .app
             .http
-            .request(self.method, &self.url)
+            .request(self.method.clone(), &self.url)
             .headers(self.headers);
         if let Some(body) = self.body {
             request = request.body(body);
@@ -411,12 +413,14 @@ impl Request<'_> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer {
+        let answer = Answer {
             status,
             headers,
             text,
             body,
-        }
+        };
+        documented::check(&self.method, &self.url, &answer);
+        answer
     }
 }
 

@@ -19,6 +19,7 @@ use validator::{Validate, ValidationError};
 
 use crate::field::FieldError;
 use crate::http::error::ApiError;
+use crate::http::openapi::{Refuses, refused_field};
 
 /// The largest body that is read, in bytes.
 pub const MOST_BYTES: usize = 16 * 1024;
@@ -31,6 +32,24 @@ pub struct Body<T>(pub T);
 
 /// A JSON object that may be left out whole.
 pub struct OptionalBody<T>(pub T);
+
+impl<T> Refuses for Body<T> {
+    fn refusals() -> Vec<ApiError> {
+        vec![
+            ApiError::invalid_request("The request body is not well-formed JSON."),
+            ApiError::request_timeout(),
+            ApiError::payload_too_large(),
+            not_json(),
+            refused_field("/email", "required", "This field is required."),
+        ]
+    }
+}
+
+impl<T> Refuses for OptionalBody<T> {
+    fn refusals() -> Vec<ApiError> {
+        Body::<T>::refusals()
+    }
+}
 
 impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> {
     type Rejection = ApiError;

@@ -7,14 +7,23 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use crate::accounts::{Administrator, Identity};
+use crate::accounts::{Administrator, AuthenticateError, Identity, NotAdmin};
 use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
 use crate::http::extract::From;
+use crate::http::openapi::Refuses;
 
 /// A request whose access token is genuine and whose session lives; anything else is 401.
 pub struct Authenticated(pub Identity);
+
+impl Refuses for Authenticated {
+    fn refusals() -> Vec<ApiError> {
+        let mut all = vec![ApiError::not_authenticated()];
+        all.extend(AuthenticateError::refusals());
+        all
+    }
+}
 
 impl FromRequestParts<Arc<Http>> for Authenticated {
     type Rejection = ApiError;
@@ -29,6 +38,14 @@ impl FromRequestParts<Arc<Http>> for Authenticated {
 /// A request of an administrator; 401 without a session, 403 without the role.
 pub struct Admin(pub Administrator);
 
+impl Refuses for Admin {
+    fn refusals() -> Vec<ApiError> {
+        let mut all = Authenticated::refusals();
+        all.push(NotAdmin.into());
+        all
+    }
+}
+
 impl FromRequestParts<Arc<Http>> for Admin {
     type Rejection = ApiError;
 
@@ -42,6 +59,12 @@ impl FromRequestParts<Arc<Http>> for Admin {
 /// The access token that the request shows, not yet looked at: the `Authorization` header, or else
 /// the cookie where cookies are on. `None` if it shows none.
 pub struct Credential(pub Option<String>);
+
+impl Refuses for Credential {
+    fn refusals() -> Vec<ApiError> {
+        vec![ApiError::not_authenticated(), ApiError::token_invalid()]
+    }
+}
 
 impl FromRequestParts<Arc<Http>> for Credential {
     type Rejection = ApiError;

@@ -7,11 +7,13 @@ use url::form_urlencoded;
 use crate::accounts::{NoCursor, PageRequest};
 use crate::field::FieldError;
 use crate::http::error::ApiError;
+use crate::http::openapi::{Refuses, refused_field};
 
 /// Items on a page where the request does not say.
 const USUAL: u32 = 50;
 /// Most items on a page.
 const MOST: u32 = 100;
+const OUT_OF_RANGE: &str = "The limit is a whole number from 1 to 100.";
 
 /// The page, and what is looked for. Other parameters are ignored; of one that is repeated the last counts.
 #[derive(Debug)]
@@ -20,6 +22,12 @@ pub struct Paging {
     pub query: Option<String>,
     /// `cursor`, `limit`
     pub page: PageRequest,
+}
+
+impl Refuses for Paging {
+    fn refusals() -> Vec<ApiError> {
+        vec![refused_field("/limit", "out_of_range", OUT_OF_RANGE)]
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Paging {
@@ -49,11 +57,7 @@ fn read(query: &str) -> Result<Paging, Vec<FieldError>> {
             },
             "limit" => match value.parse() {
                 Ok(most @ 1..=MOST) => paging.page.most = most,
-                _ => errors.push(FieldError::new(
-                    "/limit",
-                    "out_of_range",
-                    "The limit is a whole number from 1 to 100.",
-                )),
+                _ => errors.push(FieldError::new("/limit", "out_of_range", OUT_OF_RANGE)),
             },
             _ => {}
         }

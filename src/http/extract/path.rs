@@ -5,9 +5,16 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use crate::http::error::ApiError;
+use crate::http::openapi::Refuses;
 
 /// The one id in the path. What is no id names nothing: 404, like an id that nobody has.
 pub struct Id(pub Uuid);
+
+impl Refuses for Id {
+    fn refusals() -> Vec<ApiError> {
+        vec![ApiError::not_found()]
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = ApiError;

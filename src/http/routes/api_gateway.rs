@@ -15,15 +15,19 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use url::form_urlencoded;
+use utoipa_axum::routes;
 
 use crate::api_tokens::{Presented, Refusal, Visitor};
 use crate::audit::{Event, EventKind, Outcome};
 use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
-use crate::http::extract::bearer;
+use crate::http::extract::{Authenticated, bearer};
+use crate::http::openapi::{Counted, Operations, Refused, Refuses, and_storage};
+use crate::http::routes::Endpoint;
 use crate::http::stages::envelope::Context;
 use crate::http::stages::limits;
+use crate::rate_limit::Rule;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const USER_ID: HeaderName = HeaderName::from_static("x-auth-user-id");
@@ -45,6 +49,17 @@ const IN_QUERY: [&str; 8] = [
     "token",
 ];
 
+/// What the OpenAPI document says of them: one method stands for all.
+#[must_use]
+pub fn operations() -> Operations {
+    let verify: Endpoint = routes!(verify);
+    let session: Endpoint = routes!(session);
+    let mut operations = Operations::default();
+    operations.add(verify.1, verify.0, Counted::PerToken);
+    operations.add(session.1, session.0, Counted::Not);
+    operations
+}
+
 /// The routes of this file. They are not behind any limit of the door.
 pub fn router() -> Router<Arc<Http>> {
     Router::new()
@@ -55,10 +70,39 @@ pub fn router() -> Router<Arc<Http>> {
         .route("/api/v1/api-gateway/session", any(session))
 }
 
+/// May the holder of this API token pass?
+///
+/// Any method is answered alike. One credential, in `Authorization` or in `X-API-Key`; one in the query is refused. The
+/// limit headers are those of the token's minute, hour and day.
+#[utoipa::path(
+    get, path = "/api/v1/api-gateway/verify", operation_id = "gateway_verify", tag = "Gateway",
+    params(("scope" = Option<Vec<String>>, Query, description = "Scopes that the token needs, all of them.", style = Form, explode)),
+    security(("api_token" = []), ("api_key" = [])),
+    responses(
+        (status = NO_CONTENT, description = "It may; the headers say who it is.", headers(("X-Auth-User-Id"), ("X-Auth-Token-Id"), ("X-Auth-Scopes"))),
+        Refused<NoPass>,
+    ),
+)]
 async fn verify(State(http): State<Arc<Http>>, request: Request) -> Response {
     let limiter = http.limiter.clone();
     let (parts, _) = request.into_parts();
     limiter.within_request(verified(&http, &parts)).await
+}
+
+/// How the gateway refuses.
+struct NoPass;
+
+impl Refuses for NoPass {
+    fn refusals() -> Vec<ApiError> {
+        and_storage([
+            ApiError::invalid_request("The request shows more than one credential."),
+            ApiError::no_api_token(),
+            ApiError::api_token_invalid(),
+            ApiError::api_token_expired(),
+            ApiError::insufficient_scope(),
+            ApiError::rate_limited(Rule::TOKEN[0].name(), 42),
+        ])
+    }
 }
 
 async fn verified(http: &Http, parts: &Parts) -> Response {
@@ -143,8 +187,18 @@ fn read<'a>(headers: &'a HeaderMap, uri: &Uri) -> Result<(Presented<'a>, Vec<Str
     Ok((presented, required))
 }
 
-/// The same question for browser sessions: an access token in `Authorization`, or the cookie. No `Origin` is asked
-/// for, since the method here is the proxy's and not the browser's; cookies are `SameSite=Lax`.
+/// May the holder of this session pass?
+///
+/// Any method is answered alike.
+#[utoipa::path(
+    get, path = "/api/v1/api-gateway/session", operation_id = "gateway_session", tag = "Gateway",
+    security(("access_token" = []), ("access_cookie" = [])),
+    responses(
+        (status = NO_CONTENT, description = "He may; the headers say who he is.", headers(("X-Auth-User-Id"), ("X-Auth-Session-Id"), ("X-Auth-Role"))),
+        Refused<Authenticated>,
+    ),
+)]
+// No `Origin` is asked for, since the method here is the proxy's and not the browser's; cookies are `SameSite=Lax`.
 async fn session(State(http): State<Arc<Http>>, headers: HeaderMap) -> Result<Response, ApiError> {
     let headers = &headers;
     let token = if headers.contains_key(AUTHORIZATION) {

@@ -4,33 +4,46 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 use validator::Validate;
 
+use crate::accounts::{MailRequestError, VerifyEmailError};
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::{Answer, Body, From};
-use crate::http::routes::{Message, Routes, Verb, message};
+use crate::http::openapi::Refused;
+use crate::http::routes::{Message, Routes, message};
 use crate::rate_limit::Rule;
 
 /// The routes of this file.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::default()
-        .limited(Rule::VerifyEmail, Verb::Post, "/api/v1/auth/verify-email", verify)
-        .limited(
-            Rule::ResendVerification,
-            Verb::Post,
-            "/api/v1/auth/resend-verification",
-            resend,
-        )
+        .limited(Rule::VerifyEmail, routes!(verify))
+        .limited(Rule::ResendVerification, routes!(resend))
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize, ToSchema, Validate)]
+#[schema(as = VerificationToken)]
 struct VerifyBody {
     #[validate(length(max = 1024))]
+    /// From the mailed link.
+    #[schema(max_length = 1024, example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
     token: String,
 }
 
+/// Prove an address with the mailed token.
+///
+/// Also makes a change of address take effect.
+#[utoipa::path(
+    post, path = "/api/v1/auth/verify-email", operation_id = "verify_email", tag = "Accounts",
+    request_body = VerifyBody,
+    responses(
+        (status = OK, description = "The address is proven.", body = Message),
+        Refused<(VerifyEmailError, Body<VerifyBody>)>,
+    ),
+)]
 async fn verify(
     State(http): State<Arc<Http>>,
     From(caller): From,
@@ -43,12 +56,23 @@ async fn verify(
     ))
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize, ToSchema, Validate)]
+#[schema(as = VerificationRequest)]
 struct ResendBody {
     #[validate(length(max = 1024))]
+    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
     email: String,
 }
 
+/// Ask for the verification mail again.
+#[utoipa::path(
+    post, path = "/api/v1/auth/resend-verification", operation_id = "resend_verification", tag = "Accounts",
+    request_body = ResendBody,
+    responses(
+        (status = OK, description = "The same whether the address waits to be proven or not.", body = Message),
+        Refused<(MailRequestError, Body<ResendBody>)>,
+    ),
+)]
 async fn resend(
     State(http): State<Arc<Http>>,
     From(caller): From,

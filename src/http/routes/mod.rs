@@ -1,11 +1,13 @@
 //! Endpoints, one file a noun: its routes, its request and answer types, its handlers.
 //!
-//! A new endpoint is a line in its noun's `routes()`; the rule that limits it stands on that line.
+//! A new endpoint is a line in its noun's `routes()`, the rule that limits it stands on that line, and a
+//! `#[utoipa::path]` at its handler, which names method and path and says all that it answers.
 
 pub mod admin_users;
 pub mod api_gateway;
 pub mod api_tokens;
 pub mod auth;
+pub mod docs;
 pub mod email_verification;
 pub mod health;
 pub mod jwks;
@@ -17,83 +19,77 @@ pub mod sessions;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::handler::Handler;
-use axum::http::{Method, StatusCode};
-use axum::routing::{MethodFilter, on};
+use axum::http::StatusCode;
+use axum::routing::MethodRouter;
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::http::Http;
 use crate::http::extract::Answer;
+use crate::http::openapi::{Counted, Operations, operations};
 use crate::http::stages::limits::EndpointRules;
 use crate::rate_limit::Rule;
 
-/// Routes and the rule that each is behind, written together so that neither is forgotten.
+/// Routes, the rule that each is behind and what the OpenAPI document says of it, written together so that none of
+/// the three is forgotten.
 #[derive(Default)]
 pub struct Routes {
     /// What axum serves.
     pub router: Router<Arc<Http>>,
     /// What the limits stage looks up.
     pub rules: EndpointRules,
+    /// What is documented.
+    pub operations: Operations,
 }
 
-/// The methods that endpoints answer. axum adds HEAD to GET.
-#[derive(Clone, Copy, Debug)]
-pub enum Verb {
-    /// GET and HEAD.
-    Get,
-    /// POST.
-    Post,
-    /// PATCH.
-    Patch,
-    /// DELETE.
-    Delete,
-}
-
-impl Verb {
-    fn filter_and_method(self) -> (MethodFilter, Method) {
-        match self {
-            Self::Get => (MethodFilter::GET, Method::GET),
-            Self::Post => (MethodFilter::POST, Method::POST),
-            Self::Patch => (MethodFilter::PATCH, Method::PATCH),
-            Self::Delete => (MethodFilter::DELETE, Method::DELETE),
-        }
-    }
-}
+/// `routes!(handler)`: the handler with the path, method and document of its `#[utoipa::path]`.
+pub type Endpoint = UtoipaMethodRouter<Arc<Http>>;
 
 impl Routes {
     /// An endpoint that only the global limit covers.
     #[must_use]
-    pub fn open<H, T>(self, verb: Verb, path: &'static str, handler: H) -> Self
-    where
-        H: Handler<T, Arc<Http>>,
-        T: 'static,
-    {
-        let (filter, _) = verb.filter_and_method();
-        Self {
-            router: self.router.route(path, on(filter, handler)),
-            rules: self.rules,
-        }
+    pub fn open(self, endpoint: Endpoint) -> Self {
+        self.add(endpoint, Counted::PerClient)
     }
 
     /// An endpoint behind a rule of its own.
     #[must_use]
-    pub fn limited<H, T>(mut self, rule: Rule, verb: Verb, path: &'static str, handler: H) -> Self
-    where
-        H: Handler<T, Arc<Http>>,
-        T: 'static,
-    {
-        let (_, method) = verb.filter_and_method();
-        self.rules.insert(method, path, rule);
-        self.open(verb, path, handler)
+    pub fn limited(mut self, rule: Rule, endpoint: Endpoint) -> Self {
+        let (_, paths, _) = &endpoint;
+        for (path, item) in &paths.paths {
+            for (method, _) in operations(&mut item.clone()) {
+                self.rules.insert(method, path.clone(), rule);
+            }
+        }
+        self.add(endpoint, Counted::By(rule))
+    }
+
+    fn add(mut self, (schemas, paths, handlers): Endpoint, counted: Counted) -> Self {
+        for path in paths.paths.keys() {
+            self.router = self.router.route(path, handlers.clone());
+        }
+        self.operations.add(paths, schemas, counted);
+        self
+    }
+
+    /// What is no part of the API and stands in no document: pages and their files.
+    #[must_use]
+    pub fn undocumented(mut self, path: &str, handlers: MethodRouter<Arc<Http>>) -> Self {
+        debug_assert!(!path.starts_with("/api/"), "{path}: the API is documented");
+        self.router = self.router.route(path, handlers);
+        self
     }
 
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.rules.extend(other.rules);
+        self.operations.extend(other.operations);
         Self {
             router: self.router.merge(other.router),
             rules: self.rules,
+            operations: self.operations,
         }
     }
 }
@@ -113,10 +109,14 @@ pub fn all() -> Routes {
         .and(jwks::routes())
 }
 
-/// The contract's Message: two human sentences.
-#[derive(Serialize)]
+/// Two human sentences.
+#[derive(Serialize, ToSchema)]
 pub struct Message {
+    /// What happened.
+    #[schema(example = "Please check your mailbox.")]
     message: &'static str,
+    /// What it means.
+    #[schema(example = "If this address has an account, a link to reset its password is on its way.")]
     detail: &'static str,
 }
 

@@ -35,11 +35,11 @@ pub const MOST_HEADERS: usize = 16;
 /// Which endpoint is behind which rule. Filled where the routes are written. A dozen: looking along them is faster than a
 /// hash of the path.
 #[derive(Clone, Debug, Default)]
-pub struct EndpointRules(Vec<(&'static str, Method, Rule)>);
+pub struct EndpointRules(Vec<(String, Method, Rule)>);
 
 impl EndpointRules {
     /// Puts `method` at `path` behind `rule`.
-    pub fn insert(&mut self, method: Method, path: &'static str, rule: Rule) {
+    pub fn insert(&mut self, method: Method, path: String, rule: Rule) {
         self.0.push((path, method, rule));
     }
 
