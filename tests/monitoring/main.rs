@@ -1,0 +1,17 @@
+//! What operators watch stile with: a real Prometheus that scrapes the real binary, and what `ops/` ships for it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is a test: the lints' own exception covers test functions, not what they call"
+)]
+
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/redis.rs"]
+mod redis;
+
+mod prometheus;
+mod queries;
