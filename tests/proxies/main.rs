@@ -1,4 +1,4 @@
-//! The gateway check as real reverse proxies ask it, with the configurations that the repository ships.
+//! stile behind real reverse proxies, with the configurations that the repository ships: its own API, and the gateway check.
 
 #[path = "../support/app.rs"]
 #[expect(dead_code, reason = "other test binaries use the rest")]
@@ -7,6 +7,7 @@ mod app;
 mod postgres;
 
 mod asking;
+mod auth;
 mod caddy;
 mod door;
 mod nginx;

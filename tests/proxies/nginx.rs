@@ -14,9 +14,9 @@ use crate::asking::{free_address, header, token};
 use crate::product::Product;
 
 /// A running nginx. It is killed when this is dropped.
-struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     folder: TempDir,
 }
 
@@ -41,17 +41,25 @@ impl Nginx {
             assert!(gateway.contains(shipped), "{shipped} stands in gateway.conf");
             gateway = gateway.replace(shipped, &here);
         }
+        let door = format!(
+            "log_format question '$request_method';\n\
+             server {{ listen {door}; access_log {} question; \
+             location / {{ proxy_pass http://{stile}; proxy_set_header X-Forwarded-For $http_x_forwarded_for; }} }}\n",
+            path("questions"),
+        );
+        Self::launch(folder, address, &format!("{gateway}\n{door}")).await
+    }
+
+    /// With these servers, of which one listens at `address`.
+    pub(crate) async fn launch(folder: TempDir, address: SocketAddr, servers: &str) -> Self {
+        let path = |name: &str| folder.path().join(name).display().to_string();
         let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {};\n", path(kind)))
             .concat();
         let configuration = format!(
-            "daemon off;\nmaster_process off;\npid {};\nerror_log {} warn;\nevents {{}}\nhttp {{\naccess_log off;\n{temp}{gateway}\n\
-             log_format question '$request_method';\n\
-             server {{ listen {door}; access_log {} question; \
-             location / {{ proxy_pass http://{stile}; proxy_set_header X-Forwarded-For $http_x_forwarded_for; }} }}\n}}\n",
+            "daemon off;\nmaster_process off;\npid {};\nerror_log {} warn;\nevents {{}}\nhttp {{\naccess_log off;\n{temp}{servers}}}\n",
             path("pid"),
             path("error.log"),
-            path("questions"),
         );
         std::fs::write(folder.path().join("nginx.conf"), configuration).unwrap();
         let child = Command::new("nginx")
