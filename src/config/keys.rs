@@ -42,8 +42,9 @@ pub(super) fn read(
     });
     let minutes: u64 = reader.whole("ACCESS_TOKEN_EXPIRE_MINUTES", 15, 1..=60);
 
-    let signing_keys = signing_keys(reader, environment);
-    let secret_keys = secret_keys(reader, signing_keys.as_ref());
+    let previous = previous_keys(reader);
+    let signing_keys = signing_keys(reader, environment, previous.as_deref());
+    let secret_keys = secret_keys(reader, signing_keys.as_ref(), previous.as_deref());
     let settings = Settings {
         password_policy,
         pool: crate::credentials::PoolSettings::default(),
@@ -56,8 +57,12 @@ pub(super) fn read(
     Some((settings, issuer_is_default))
 }
 
-fn signing_keys(reader: &mut Reader<'_>, environment: Environment) -> Option<SigningKeys> {
-    let previous = previous_keys(reader);
+/// `previous`: the keys of `JWT_PREVIOUS_KEY_FILES`, `None` after a fault.
+fn signing_keys(
+    reader: &mut Reader<'_>,
+    environment: Environment,
+    previous: Option<&[SecretString]>,
+) -> Option<SigningKeys> {
     let given: Vec<&'static str> = WAYS
         .into_iter()
         .filter(|name| reader.source.get(name).is_some())
@@ -71,7 +76,7 @@ fn signing_keys(reader: &mut Reader<'_>, environment: Environment) -> Option<Sig
         reader.record(name, value, Origin::Default);
     }
     match given.as_slice() {
-        [] if environment.is_lenient() => made_key(reader, &previous?),
+        [] if environment.is_lenient() => made_key(reader, previous?),
         [] => {
             let ways = WAYS.join(", ");
             reader.refuse(WAYS[0], format!("{environment} needs a signing key: set exactly one of {ways} (`stile keys generate` makes one)"));
@@ -81,15 +86,15 @@ fn signing_keys(reader: &mut Reader<'_>, environment: Environment) -> Option<Sig
             let (text, origin) = reader.text(name)?;
             reader.record(name, text, origin);
             match *name {
-                "JWT_SECRET" => hs256(reader, text, &previous?),
+                "JWT_SECRET" => hs256(reader, text, previous?),
                 "JWT_SIGNING_KEY" => {
                     let pem = SecretString::from(text.replace("\\n", "\n"));
-                    from_pem(reader, name, &pem, &previous?)
+                    from_pem(reader, name, &pem, previous?)
                 }
                 _ => {
                     let path = reader.source.path(text);
                     match read_key(&path, text) {
-                        Ok(pem) => from_pem(reader, name, &pem, &previous?),
+                        Ok(pem) => from_pem(reader, name, &pem, previous?),
                         Err(message) => {
                             reader.refuse(name, message);
                             None
@@ -186,16 +191,33 @@ fn read_key(path: &Path, shown: &str) -> Result<SecretString, String> {
         .map_err(|error| format!("`{shown}` cannot be read: {}", error.kind()))
 }
 
-fn secret_keys(reader: &mut Reader<'_>, signing_keys: Option<&SigningKeys>) -> Option<SecretKeys> {
-    let previous = secret(reader, "SECRET_KEY_PREVIOUS");
+fn secret_keys(
+    reader: &mut Reader<'_>,
+    signing_keys: Option<&SigningKeys>,
+    previous_keys: Option<&[SecretString]>,
+) -> Option<SecretKeys> {
+    let is_derived = reader.source.get("SECRET_KEY").is_none();
+    let mut previous = secret(reader, "SECRET_KEY_PREVIOUS");
     if previous.is_none() {
-        reader.record("SECRET_KEY_PREVIOUS", "unset", Origin::Default);
+        // While a signing key is rotated, what is derived from it goes along: what one process sealed, another opens.
+        let key = previous_keys.and_then(<[_]>::first).filter(|_| is_derived);
+        previous = key
+            .and_then(|pem| SigningKeys::from_pem(pem, &[]).ok())
+            .map(|keys| keys.default_secret_key());
+        match previous {
+            Some(_) => reader.record(
+                "SECRET_KEY_PREVIOUS",
+                "HKDF-SHA256 of the first previous signing key",
+                Origin::Derived,
+            ),
+            None => reader.record("SECRET_KEY_PREVIOUS", "unset", Origin::Default),
+        }
     }
-    let current = if reader.source.get("SECRET_KEY").is_some() {
-        secret(reader, "SECRET_KEY")?
-    } else {
+    let current = if is_derived {
         reader.record("SECRET_KEY", "HKDF-SHA256 of the signing key", Origin::Derived);
         signing_keys?.default_secret_key()
+    } else {
+        secret(reader, "SECRET_KEY")?
     };
     SecretKeys::new(current, previous)
         .map_err(|error| reader.refuse("SECRET_KEY", error.to_string()))

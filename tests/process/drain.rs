@@ -163,8 +163,8 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 /// A TCP balancer that retries nothing: each connection goes to the next instance that was ready when last asked.
-struct Balancer {
-    address: SocketAddr,
+pub struct Balancer {
+    pub address: SocketAddr,
     instances: Arc<Mutex<Vec<Instance>>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -176,7 +176,7 @@ struct Instance {
 }
 
 impl Balancer {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let instances: Arc<Mutex<Vec<Instance>>> = Arc::default();
@@ -227,7 +227,7 @@ impl Balancer {
         }
     }
 
-    async fn add(&self, address: SocketAddr) {
+    pub async fn add(&self, address: SocketAddr) {
         let ready = false;
         self.instances.lock().unwrap().push(Instance { address, ready });
         wait_until("the balancer has seen it", async || {
@@ -237,7 +237,7 @@ impl Balancer {
         .await;
     }
 
-    fn remove(&self, address: SocketAddr) {
+    pub fn remove(&self, address: SocketAddr) {
         self.instances
             .lock()
             .unwrap()

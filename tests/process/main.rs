@@ -31,6 +31,7 @@ mod limits;
 mod proxies;
 mod redis_lost;
 mod refusals;
+mod rotation;
 mod start;
 mod tokens;
 mod traffic;
