@@ -191,7 +191,7 @@ async fn a_signing_key_is_rotated_without_a_failed_request() {
     let first = log_in(&fleet, 6).await;
     let oldest = first[0]["access_token"].as_str().unwrap().to_owned();
     let old_kid = kid(&oldest);
-    assert_eq!(published(&fleet.key_set().await), [old_kid.clone()]);
+    assert_eq!(published(&fleet.key_set().await).join(" "), old_kid);
 
     let traffic = sessions(&fleet, &first);
     fleet.roll(&[(file, "old.pem"), (previous, "new.pem")]).await;
