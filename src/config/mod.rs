@@ -14,6 +14,7 @@ mod later;
 mod limits;
 mod mail;
 mod names;
+mod pages;
 mod reader;
 mod server;
 mod source;
@@ -154,6 +155,7 @@ impl Config {
         let mail = mail::read(&mut reader, environment, tls_ca_file);
         let accounts = accounts::read(&mut reader, environment, &web.frontend_url, &mail);
         let api_tokens = api_tokens::read(&mut reader);
+        let (brand, has_pages) = pages::read(&mut reader, environment);
         let telemetry = server::telemetry(&mut reader, environment);
         let later = later::read(&mut reader, environment);
 
@@ -173,6 +175,7 @@ impl Config {
             docs: web.docs,
             trusted_proxies: web.trusted_proxies,
             burst: rate_limit.enabled.then_some(burst),
+            pages: has_pages.then_some(brand),
             production: environment.is_production(),
         };
         let operator_socket = match &storage.url {

@@ -24,6 +24,8 @@ pub enum Purpose {
     RefreshSeal,
     /// Seals what a queued mail must not hold in the clear.
     MailSeal,
+    /// Binds a form of the pages to the browser that it was shown to.
+    PageForm,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Self::ClientMark => b"stile client mark v1",
             Self::RefreshSeal => b"stile refresh seal v1",
             Self::MailSeal => b"stile mail seal v1",
+            Self::PageForm => b"stile page form v1",
         }
     }
 }

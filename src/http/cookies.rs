@@ -1,4 +1,4 @@
-//! Session cookies and who may send them (contract, section 3.7).
+//! Session cookies and who may send them (contract, section 3.7), and the cookie that the pages' forms are bound to.
 //!
 //! Cookies travel with every request a browser makes, so an unsafe request that carries one must
 //! come from an origin we know (OWASP Cross-Site Request Forgery Prevention Cheat Sheet).
@@ -7,16 +7,19 @@ use axum::http::header::{COOKIE, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum_extra::extract::cookie::{Cookie as Built, CookieJar, SameSite};
 
+use crate::accounts::SessionTokens;
 use crate::http::error::ApiError;
 use crate::http::{Http, Settings};
 
-/// The two cookies.
+/// Our cookies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cookie {
     /// Holds the access token.
     Access,
     /// Holds the refresh token.
     Refresh,
+    /// Holds what the forms of the pages are bound to. Opens nothing.
+    Form,
 }
 
 impl Cookie {
@@ -25,20 +28,33 @@ impl Cookie {
         match (self, settings.is_https()) {
             (Self::Access, true) => "__Host-stile_access",
             (Self::Refresh, true) => "__Host-stile_refresh",
+            (Self::Form, true) => "__Host-stile_form",
             (Self::Access, false) => "stile_access",
             (Self::Refresh, false) => "stile_refresh",
+            (Self::Form, false) => "stile_form",
         }
     }
 }
 
-/// The value of a cookie that the request carries; `None` while cookies are off.
+/// The value of a cookie that the request carries, for the API; `None` while cookies are off.
 #[must_use]
 pub fn read(http: &Http, headers: &HeaderMap, cookie: Cookie) -> Option<String> {
-    if !http.settings.auth_cookies || !headers.contains_key(COOKIE) {
+    if http.settings.auth_cookies {
+        read_for_page(&http.settings, headers, cookie)
+    } else {
+        None
+    }
+}
+
+/// The value of a cookie that the request carries, for a page: people's browsers know no other way to be signed in,
+/// whether the API takes cookies or not.
+#[must_use]
+pub fn read_for_page(settings: &Settings, headers: &HeaderMap, cookie: Cookie) -> Option<String> {
+    if !headers.contains_key(COOKIE) {
         return None;
     }
     let jar = CookieJar::from_headers(headers);
-    jar.get(cookie.name(&http.settings))
+    jar.get(cookie.name(settings))
         .map(|cookie| cookie.value().to_owned())
 }
 
@@ -53,15 +69,11 @@ pub fn check_origin(http: &Http, method: &Method, headers: &HeaderMap) -> Result
 
 /// 403 unless `Origin` is that of `FRONTEND_URL`, `PUBLIC_URL` or one of `CORS_ORIGINS`.
 pub fn demand_origin(http: &Http, headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let known = match (origins.next(), origins.next()) {
-        (Some(origin), None) => http
-            .settings
-            .cookie_origins()
-            .any(|known| known.as_bytes() == origin.as_bytes()),
-        _ => false,
-    };
-    if known { Ok(()) } else { Err(unknown_origin()) }
+    if only_origin(headers).is_some_and(|origin| is_known(&http.settings, origin)) {
+        Ok(())
+    } else {
+        Err(unknown_origin())
+    }
 }
 
 /// 403 for cookies from elsewhere.
@@ -70,23 +82,93 @@ pub fn unknown_origin() -> ApiError {
     ApiError::forbidden("This origin may not send cookies.")
 }
 
+/// [`demand_origin`] for the form of a page. A machine that calls itself `http://localhost` answers to its other
+/// loopback names too: who opens `http://127.0.0.1:8000` sends that as the origin of our own page.
+pub fn demand_page_origin(http: &Http, headers: &HeaderMap) -> Result<(), ApiError> {
+    let own = &http.settings.public_url;
+    let known = only_origin(headers).is_some_and(|origin| {
+        is_known(&http.settings, origin)
+            || loopback_port(own).is_some_and(|port| loopback_port(origin) == Some(port))
+    });
+    if known {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden(
+            "This form was not sent from one of our pages.",
+        ))
+    }
+}
+
+fn only_origin(headers: &HeaderMap) -> Option<&str> {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    match (origins.next(), origins.next()) {
+        (Some(origin), None) => origin.to_str().ok(),
+        _ => None,
+    }
+}
+
+fn is_known(settings: &Settings, origin: &str) -> bool {
+    settings.cookie_origins().any(|known| known == origin)
+}
+
+/// The port behind `http://localhost`, `http://127.0.0.1` or `http://[::1]`.
+fn loopback_port(url: &str) -> Option<u16> {
+    let url = url::Url::parse(url).ok().filter(|url| url.scheme() == "http")?;
+    let is_loopback = match url.host()? {
+        url::Host::Domain(name) => name == "localhost",
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+    };
+    url.port_or_known_default().filter(|_| is_loopback)
+}
+
 /// Sets a cookie that lives `seconds`; 0 seconds takes it away, with the same attributes.
 pub fn set(headers: &mut HeaderMap, settings: &Settings, cookie: Cookie, value: &str, seconds: u64) {
-    let built = Built::build((cookie.name(settings), value))
+    let age = time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let mut built = built(settings, cookie, value);
+    built.set_max_age(age);
+    append(headers, &built);
+}
+
+/// Sets a cookie that lives as long as the browser is open.
+pub fn set_for_visit(headers: &mut HeaderMap, settings: &Settings, cookie: Cookie, value: &str) {
+    append(headers, &built(settings, cookie, value));
+}
+
+/// Sets the two cookies of a session.
+pub fn set_session(headers: &mut HeaderMap, settings: &Settings, tokens: &SessionTokens) {
+    set(
+        headers,
+        settings,
+        Cookie::Access,
+        &tokens.access_token,
+        tokens.expires_in,
+    );
+    set(
+        headers,
+        settings,
+        Cookie::Refresh,
+        &tokens.refresh_token,
+        tokens.refresh_expires_in,
+    );
+}
+
+fn built<'a>(settings: &Settings, cookie: Cookie, value: &'a str) -> Built<'a> {
+    Built::build((cookie.name(settings), value))
         .path("/")
         .http_only(true)
         .secure(settings.is_https())
         .same_site(SameSite::Lax)
-        .max_age(time::Duration::seconds(
-            i64::try_from(seconds).unwrap_or(i64::MAX),
-        ))
-        .build();
-    if let Ok(line) = HeaderValue::try_from(built.to_string()) {
+        .build()
+}
+
+fn append(headers: &mut HeaderMap, cookie: &Built<'_>) {
+    if let Ok(line) = HeaderValue::try_from(cookie.to_string()) {
         headers.append(SET_COOKIE, line);
     }
 }
 
-/// Takes both cookies away.
+/// Takes the cookies of a session away.
 pub fn clear(headers: &mut HeaderMap, settings: &Settings) {
     set(headers, settings, Cookie::Access, "", 0);
     set(headers, settings, Cookie::Refresh, "", 0);

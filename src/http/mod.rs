@@ -11,6 +11,7 @@ mod error;
 mod extract;
 pub mod metrics;
 mod openapi;
+pub mod pages;
 mod refusals;
 mod routes;
 pub mod server;
@@ -32,11 +33,13 @@ use crate::accounts::Accounts;
 use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
+use crate::credentials::SecretKeys;
 use crate::rate_limit::Limiter;
 use crate::storage::Database;
 
 use client_ip::Unbelieved;
 use database_health::DatabaseHealth;
+use pages::{PageRoutes, Pages};
 use stages::envelope::Envelope;
 use stages::limits::{EndpointRules, Limits};
 use stages::origin::Origin;
@@ -62,6 +65,8 @@ pub struct Settings {
     pub burst: Option<u32>,
     /// `ENABLE_DOCS`: `/docs` and `/openapi.json` are served.
     pub docs: bool,
+    /// What the pages look like; `None` without `ENABLE_PAGES`.
+    pub pages: Option<pages::brand::Brand>,
     /// Production: HSTS is sent, health tells no version.
     pub production: bool,
 }
@@ -97,6 +102,8 @@ pub struct Http {
     limiter: Limiter,
     audit: Audit,
     clock: Clock,
+    secret_keys: SecretKeys,
+    pages: Option<Pages>,
     settings: Settings,
     database_health: DatabaseHealth,
     jwks: Bytes,
@@ -119,6 +126,8 @@ pub struct Parts {
     pub audit: Audit,
     /// The present moment.
     pub clock: Clock,
+    /// For the forms of the pages.
+    pub secret_keys: SecretKeys,
     /// For health and readiness alone.
     pub database: Database,
     /// The JWK Set, as sent.
@@ -139,6 +148,12 @@ pub fn router(parts: Parts) -> Router {
     if parts.settings.docs {
         routes = routes.and(routes::docs::routes());
     }
+    let pages = parts.settings.pages.as_ref();
+    let pages = pages.map(|brand| (Pages::new(brand, &parts.settings), PageRoutes::all()));
+    let (pages, mut page_routes) = pages.unzip();
+    if let Some(pages) = &mut page_routes {
+        routes.rules.extend(pages.take_rules());
+    }
     let cookies_are_on = parts.settings.auth_cookies;
     let cors = cors(&parts.settings);
     let http = Arc::new(Http {
@@ -147,6 +162,8 @@ pub fn router(parts: Parts) -> Router {
         limiter: parts.limiter,
         audit: parts.audit,
         clock: parts.clock,
+        secret_keys: parts.secret_keys,
+        pages,
         settings: parts.settings,
         database_health: DatabaseHealth::new(parts.database),
         jwks: Bytes::from(parts.jwks.to_string()),
@@ -157,6 +174,14 @@ pub fn router(parts: Parts) -> Router {
         requests: parts.requests,
     });
     let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
+    // Other sites' scripts have no business with pages: no CORS. Who may post to them is said by each form.
+    let pages = page_routes.map(|pages| {
+        let stages = ServiceBuilder::new()
+            .layer(Around(Envelope::without_cors(&http)))
+            .option_layer(parts.local_stage.clone())
+            .layer(Around(Limits(Arc::clone(&http))));
+        pages.router(&http).layer(stages)
+    });
     let stages = ServiceBuilder::new()
         .layer(Around(Envelope::around(&http))) // ids, problems, headers of every answer; CORS
         .option_layer(parts.local_stage) // floods
@@ -169,6 +194,7 @@ pub fn router(parts: Parts) -> Router {
         .fallback(envelope::fallback)
         .layer(stages)
         .merge(gateway)
+        .merge(pages.unwrap_or_default())
         .with_state(http)
 }
 

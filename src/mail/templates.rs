@@ -113,6 +113,10 @@ pub fn already_registered(to: &str, frontend_url: &str) -> Message {
 
 fn with_link(to: &str, subject: &str, before: &str, link: &str, after: &[&str]) -> Message {
     let mut paragraphs = vec![before, link];
+    // A page without script cannot see what stands behind the `#`; its reader can.
+    if let Some((_, code)) = link.split_once("#token=") {
+        paragraphs.extend(["If the page asks for a code, this is it:", code]);
+    }
     paragraphs.extend(after);
     Message {
         link: Some(link.to_owned()),

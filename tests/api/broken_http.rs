@@ -48,7 +48,7 @@ fn hardly_http() -> Vec<(Vec<u8>, &'static [u16])> {
         ),
         (
             b"GET http://evil.example HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
-            &[404],
+            &[303],
         ),
         (b"GET /livez HTTP/1.0\r\n\r\n".to_vec(), &[200]),
         (b"GET /livez HTTP/1.1\r\n\r\n".to_vec(), &[200, 400]),

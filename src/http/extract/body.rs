@@ -39,7 +39,7 @@ impl<T> Refuses for Body<T> {
             ApiError::invalid_request("The request body is not well-formed JSON."),
             ApiError::request_timeout(),
             ApiError::payload_too_large(),
-            not_json(),
+            not_of(JSON),
             refused_field("/email", "required", "This field is required."),
         ]
     }
@@ -55,7 +55,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> 
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (bytes, is_json) = read(request).await?;
+        let (bytes, is_json) = read(request, JSON).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid_request("The request needs a JSON body."));
         }
@@ -67,7 +67,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> fo
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (bytes, is_json) = read(request).await?;
+        let (bytes, is_json) = read(request, JSON).await?;
         if bytes.is_empty() {
             Ok(Self(T::default()))
         } else {
@@ -76,10 +76,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> fo
     }
 }
 
-/// Reads the whole body within its bounds; tells also whether it calls itself JSON.
-async fn read(request: Request) -> Result<(Bytes, bool), ApiError> {
+/// The media type of the API's bodies.
+const JSON: &str = "application/json";
+
+/// Reads the whole body within its bounds; tells also whether it calls itself `kind`. Of another kind is 415.
+pub(super) async fn read(request: Request, kind: &'static str) -> Result<(Bytes, bool), ApiError> {
     let headers = request.headers();
-    let is_json = is_json(headers);
+    let is_kind = is_of(kind, headers);
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -92,34 +95,34 @@ async fn read(request: Request) -> Result<(Bytes, bool), ApiError> {
             "A compressed body is not accepted.",
         ));
     }
-    if headers.contains_key(CONTENT_TYPE) && !is_json {
-        return Err(not_json());
+    if headers.contains_key(CONTENT_TYPE) && !is_kind {
+        return Err(not_of(kind));
     }
     let limited = Limited::new(request.into_body(), MOST_BYTES);
     match tokio::time::timeout(MOST_TIME, limited.collect()).await {
         Err(_) => Err(ApiError::request_timeout()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::payload_too_large()),
         Ok(Err(_)) => Err(ApiError::invalid_request("The request body broke off.")),
-        Ok(Ok(collected)) => Ok((collected.to_bytes(), is_json)),
+        Ok(Ok(collected)) => Ok((collected.to_bytes(), is_kind)),
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn is_of(kind: &str, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return false;
     };
-    let kind = value.to_str().ok().and_then(|text| text.split(';').next());
-    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    let sent = value.to_str().ok().and_then(|text| text.split(';').next());
+    sent.is_some_and(|sent| sent.trim().eq_ignore_ascii_case(kind))
 }
 
-fn not_json() -> ApiError {
-    ApiError::unsupported_media_type("The body must be sent as Content-Type: application/json.")
+fn not_of(kind: &str) -> ApiError {
+    ApiError::unsupported_media_type(format!("The body must be sent as Content-Type: {kind}."))
 }
 
 fn parse<T: DeserializeOwned + Validate>(bytes: &[u8], is_json: bool) -> Result<T, ApiError> {
     if !is_json {
-        return Err(not_json());
+        return Err(not_of(JSON));
     }
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|_| ApiError::invalid_request("The request body is not well-formed JSON."))?;

@@ -3,12 +3,14 @@
 
 mod body;
 mod caller;
+mod fields;
 mod identity;
 mod paging;
 mod path;
 
 pub use body::{Answer, Body, OptionalBody, text};
 pub use caller::From;
+pub use fields::Fields;
 pub use identity::{Admin, Authenticated, Credential, bearer};
 pub use paging::Paging;
 pub use path::Id;

@@ -287,21 +287,7 @@ fn hand_over(http: &Http, tokens: &SessionTokens, by_cookie: bool) -> Response {
     };
     let mut response = Answer(StatusCode::OK, body).into_response();
     if by_cookie {
-        let (headers, settings) = (response.headers_mut(), &http.settings);
-        cookies::set(
-            headers,
-            settings,
-            Cookie::Access,
-            &tokens.access_token,
-            tokens.expires_in,
-        );
-        cookies::set(
-            headers,
-            settings,
-            Cookie::Refresh,
-            &tokens.refresh_token,
-            tokens.refresh_expires_in,
-        );
+        cookies::set_session(response.headers_mut(), &http.settings, tokens);
     }
     response
 }

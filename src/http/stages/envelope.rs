@@ -24,6 +24,7 @@ use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
 use crate::http::error::{ApiError, Problem, ProblemDocument};
 use crate::http::metrics;
+use crate::http::pages;
 use crate::rate_limit::Client;
 
 /// `X-Request-Id`.
@@ -42,6 +43,8 @@ pub struct Context {
     pub ip: IpAddr,
     /// `RATE_LIMIT_ALLOWLIST` holds the address, and the client did not write it himself.
     pub exempt: bool,
+    /// For a page of people, so that refusals are pages too.
+    pub is_page: bool,
     /// The value of `X-Request-Id`.
     pub request_id: Arc<str>,
 }
@@ -75,6 +78,7 @@ impl Stage for Envelope {
         let began = http.clock.elapsed();
         let context = context_of(http, &request);
         let request_id = Arc::clone(&context.request_id);
+        let is_page = context.is_page;
         let route = request.extensions().get::<MatchedPath>().cloned();
         let method = request.method().clone();
         let has_origin = self.cors && request.headers().contains_key(ORIGIN);
@@ -95,7 +99,10 @@ impl Stage for Envelope {
             ApiError::internal().into_response()
         });
         if response.status().is_client_error() || response.status().is_server_error() {
-            response = write_problem(response, &http.settings.public_url, &request_id);
+            response = match &http.pages {
+                Some(pages) if is_page => pages::page_of(response, pages, &request_id),
+                _ => write_problem(response, &http.settings.public_url, &request_id),
+            };
         }
         if has_origin {
             drop_idle_cors_headers(response.headers_mut());
@@ -122,6 +129,7 @@ fn context_of(http: &Http, request: &Request) -> Context {
     Context {
         client: Client::of(ip, limits.ipv6_prefix),
         ip,
+        is_page: http.pages.is_some() && pages::is_page(request.uri().path()),
         exempt: proven && limits.allowlist.iter().any(|net| net.contains(&ip)),
         request_id: request_id(request.headers(), from_proxy),
     }

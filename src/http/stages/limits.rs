@@ -15,6 +15,7 @@ use crate::audit::{Event, EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::error::ApiError;
+use crate::http::pages;
 use crate::http::stages::envelope::Context;
 use crate::rate_limit::{Charge, Decision, Rule, RuleReport, Subject};
 
@@ -62,14 +63,14 @@ impl EndpointRules {
     }
 }
 
-/// Everything under `/api/`, known path or not. An allow-listed client is never limited.
+/// Everything under `/api/`, known path or not, and the pages, which do the same work. An allow-listed client is
+/// never limited.
 #[must_use]
 pub fn covered_by_global(request: &Request) -> bool {
-    let exempt = request
-        .extensions()
-        .get::<Context>()
-        .is_none_or(|context| context.exempt);
-    !exempt && request.uri().path().starts_with("/api/")
+    let context = request.extensions().get::<Context>();
+    context.is_some_and(|context| {
+        !context.exempt && (context.is_page || request.uri().path().starts_with("/api/"))
+    })
 }
 
 /// The stage.
@@ -84,7 +85,7 @@ impl Stage for Limits {
     }
 }
 
-async fn limited(http: &Http, request: Request, rest: impl Rest) -> Response {
+async fn limited(http: &Arc<Http>, request: Request, rest: impl Rest) -> Response {
     if !http.limiter.settings().enabled || !covered_by_global(&request) {
         return run(rest, request).await;
     }
@@ -107,7 +108,12 @@ async fn limited(http: &Http, request: Request, rest: impl Rest) -> Response {
             let event = Event::new(EventKind::RateLimited, Outcome::Failure).because(rule);
             http.audit
                 .record(&event.in_request(context.ip, &context.request_id));
-            ApiError::rate_limited(rule, decision.retry_after_seconds()).into_response()
+            let refused = ApiError::rate_limited(rule, decision.retry_after_seconds());
+            if context.is_page {
+                pages::refused(http, request, refused).await
+            } else {
+                refused.into_response()
+            }
         }
         None => run(rest, request).await,
     };

@@ -34,7 +34,7 @@ pub trait Stage: Clone + Send + Sync + 'static {
 }
 
 /// Hands a request on.
-async fn run(rest: impl Rest, request: Request) -> Response {
+pub async fn run(rest: impl Rest, request: Request) -> Response {
     let Ok(response) = rest.oneshot(request).await;
     response
 }
