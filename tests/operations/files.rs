@@ -172,7 +172,7 @@ fn the_image_has_the_compiler_that_the_crate_asks_for() {
     assert!(text_of(DOCKERFILE).contains(&image), "{image}");
 }
 
-fn sources(folder: &Path) -> Vec<(std::path::PathBuf, String)> {
+pub fn sources(folder: &Path) -> Vec<(std::path::PathBuf, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

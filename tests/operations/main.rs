@@ -12,6 +12,7 @@
 mod process;
 
 mod files;
+mod page;
 
 use std::path::{Path, PathBuf};
 

@@ -20,6 +20,7 @@ mod redis;
 #[path = "../support/smtp.rs"]
 mod smtp;
 
+mod backup;
 mod check;
 mod commands;
 mod connections;
