@@ -1,17 +1,22 @@
 //! Password hashes as they are stored: made here as argon2id, read in every kind that an import may bring.
 //!
-//! PHC strings of argon2, scrypt and pbkdf2, passlib's spelling of pbkdf2, and bcrypt. A hash that
-//! would cost more than [`accept`] allows is never computed. Runs on the threads of the pool alone.
+//! PHC strings of argon2, scrypt and pbkdf2, passlib's spelling of pbkdf2, bcrypt, and Django's bcrypt of a SHA-256. Other
+//! spellings are written anew by [`import`]. A hash that would cost more than it allows is never computed. Runs on the
+//! threads of the pool alone.
+
+mod foreign;
 
 use std::num::NonZeroU32;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use aws_lc_rs::pbkdf2;
+use aws_lc_rs::{digest, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
-use super::token::random_bytes;
+use super::token::{hex, random_bytes};
+
+pub use foreign::import;
 
 /// What is made today: OWASP's first choice for argon2id (Password Storage Cheat Sheet).
 const MEMORY_KIB: u32 = 19_456;
@@ -35,11 +40,6 @@ pub enum RefusedHash {
         "costs more to verify than argon2 of 64 MiB t=10, bcrypt 14, scrypt of 64 MiB, pbkdf2 of 2,000,000"
     )]
     TooCostly,
-}
-
-/// Whether a hash from elsewhere may be stored: one that is refused here never lets anybody in.
-pub fn accept(stored: &str) -> Result<(), RefusedHash> {
-    StoredHash::parse(stored).map(|_| ())
 }
 
 /// The argon2 memory of one worker, 19 MiB from its first use on. Allocating it anew for each hash
@@ -98,6 +98,8 @@ pub(super) enum StoredHash {
         salted: Salted,
     },
     Bcrypt(String),
+    /// Of the password's SHA-256 in hexadecimal, so that all of a long password counts.
+    BcryptSha256(String),
 }
 
 /// A salt, and the hash that comes out of it for the right password.
@@ -127,7 +129,11 @@ impl StoredHash {
                     Salted::parse(&salt.replace('.', "+"), &hash.replace('.', "+"))?,
                 )
             }
-            ["", "2a" | "2b" | "2y", _, _] => bcrypt_hash(text),
+            ["", "2a" | "2b" | "2y", _, _] => bcrypt_hash(text).map(Self::Bcrypt),
+            ["bcrypt_sha256", "", "2a" | "2b" | "2y", _, _] => {
+                let bcrypt = text.trim_start_matches("bcrypt_sha256$");
+                bcrypt_hash(bcrypt).map(Self::BcryptSha256)
+            }
             _ => Err(RefusedHash::Unknown),
         }
     }
@@ -159,6 +165,10 @@ impl StoredHash {
                 true
             }),
             Self::Bcrypt(text) => bcrypt::verify(password, text).unwrap_or(false),
+            Self::BcryptSha256(text) => {
+                let digest = digest::digest(&digest::SHA256, password);
+                bcrypt::verify(hex(digest.as_ref()), text).unwrap_or(false)
+            }
         }
     }
 
@@ -275,10 +285,10 @@ fn pbkdf2_hash(kind: &str, params: &str, salted: Salted) -> Result<StoredHash, R
     })
 }
 
-fn bcrypt_hash(text: &str) -> Result<StoredHash, RefusedHash> {
+fn bcrypt_hash(text: &str) -> Result<String, RefusedHash> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| RefusedHash::Unknown)?;
     match parts.get_cost() {
-        4..=14 => Ok(StoredHash::Bcrypt(text.to_owned())),
+        4..=14 => Ok(text.to_owned()),
         15..=31 => Err(RefusedHash::TooCostly),
         _ => Err(RefusedHash::Unknown),
     }

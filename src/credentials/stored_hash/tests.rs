@@ -23,6 +23,59 @@ const ARGON2: [&str; 4] = [
     "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc",
 ];
 
+/// Made with Python's hashlib and perl's crypt as Django and Werkzeug make and write them.
+const SPELT_DIFFERENTLY: [&str; 6] = [
+    "pbkdf2_sha256$1000$saltSALT$GvkKjw7ULO0YoTINQVeRCHCvGRxYo1JHN8GEYHBzrhM=",
+    "pbkdf2_sha1$1000$saltSALT$tvxzpm36Nn3SVT2NwXd7iGF1oXI=",
+    "scrypt$1024$saltSALT$8$1$j4UtyQSN5XRbe3c3kOthShbzoMLUgmwOW9s3VWt1RW7DbylzRv1ufsjjkulgtZHvG6kMAc/xlK+axr8yPRDNkg==",
+    "pbkdf2:sha256:1000$saltSALT$1af90a8f0ed42ced18a1320d4157910870af191c58a3524737c184607073ae13",
+    "scrypt:1024:8:1$saltSALT$8f852dc9048de5745b7b773790eb614a16f3a0c2d4826c0e5bdb37556b75456ec36f297346fd6e7ec8e392e960b591ef1ba90c01cff194af9ac6bf323d10cd92",
+    "bcrypt_sha256$$2b$05$abcdefghijklmnopqrstuuFqKZfKbV8Bt0NaNqMDqaKN5Biompdw6",
+];
+
+fn accept(stored: &str) -> Result<(), RefusedHash> {
+    import(stored).map(drop)
+}
+
+#[test]
+fn what_other_programs_spell_differently_is_stored_so_that_it_is_verified() {
+    let wrapped = [format!("bcrypt${}", FOREIGN[5]), format!("argon2{}", ARGON2[2])];
+    assert_eq!(import(&wrapped[0]).as_deref(), Ok(FOREIGN[5]));
+    assert_eq!(import(&wrapped[1]).as_deref(), Ok(ARGON2[2]));
+    for spelt in SPELT_DIFFERENTLY {
+        let stored = import(spelt).unwrap();
+        assert!(verify(&stored, PASSWORD), "{spelt}");
+        assert!(!verify(&stored, "another"), "{spelt}");
+        assert_eq!(
+            import(&stored).as_deref(),
+            Ok(stored.as_str()),
+            "stored once more"
+        );
+    }
+    for unknown in [
+        "pbkdf2_md5$1000$salt$GvkKjw7ULO0YoTINQVeRCHCvGRxYo1JHN8GEYHBzrhM=",
+        "pbkdf2_sha256$x$salt$GvkKjw7ULO0YoTINQVeRCHCvGRxYo1JHN8GEYHBzrhM=",
+        "pbkdf2_sha256$1000$$GvkKjw7ULO0YoTINQVeRCHCvGRxYo1JHN8GEYHBzrhM=",
+        "scrypt$1000$salt$8$1$j4UtyQSN5XRbe3c3kOthShbzoMLUgmwOW9s3VWt1RW4=",
+        "pbkdf2:sha256:1000$salt$1af90",
+        "pbkdf2:sha256:1000$salt$é",
+        "bcrypt_sha256$2b$05$abcdefghijklmnopqrstuuFqKZfKbV8Bt0NaNqMDqaKN5Biompdw6",
+        "argon2",
+        "bcrypt$",
+        "md5$salt$5f4dcc3b5aa765d61d8327deb882cf99",
+    ] {
+        assert_eq!(accept(unknown), Err(RefusedHash::Unknown), "{unknown}");
+    }
+    assert_eq!(
+        accept("pbkdf2_sha256$2000001$salt$GvkKjw7ULO0YoTINQVeRCHCvGRxYo1JHN8GEYHBzrhM="),
+        Err(RefusedHash::TooCostly)
+    );
+    assert_eq!(
+        accept(&SPELT_DIFFERENTLY[5].replace("$05$", "$15$")),
+        Err(RefusedHash::TooCostly)
+    );
+}
+
 fn verify(stored: &str, password: &str) -> bool {
     StoredHash::parse(stored)
         .unwrap()
