@@ -83,6 +83,7 @@ event_kinds! {
     AdminUsersListed => "admin_users_listed",
     AdminUserViewed => "admin_user_viewed",
     AdminUserCreated => "admin_user_created",
+    AdminUserImported => "admin_user_imported",
     AdminUserActivated => "admin_user_activated",
     AdminUserDeactivated => "admin_user_deactivated",
     AdminRoleChanged => "admin_role_changed",
@@ -271,8 +272,19 @@ impl Audit {
     }
 
     fn queue(&self, event: &Event<'_>) {
+        let row = self.row(event);
+        if event.kind == EventKind::RateLimited {
+            self.0.add_refusal((row.reason.clone(), event.client_ip), row);
+        } else if self.0.rows.try_send(row).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The row of an event, for whoever writes it together with what it tells of.
+    #[must_use]
+    pub fn row(&self, event: &Event<'_>) -> AuditRow {
         let now = self.0.clock.now();
-        let row = AuditRow {
+        AuditRow {
             id: storage::new_id(now),
             at: now,
             event: event.kind.as_str().to_owned(),
@@ -284,11 +296,6 @@ impl Audit {
             client_ip: event.client_ip.map(|ip| ip.to_string()),
             request_id: event.request_id.map(str::to_owned),
             occurrences: 1,
-        };
-        if event.kind == EventKind::RateLimited {
-            self.0.add_refusal((row.reason.clone(), event.client_ip), row);
-        } else if self.0.rows.try_send(row).is_err() {
-            self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 

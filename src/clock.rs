@@ -4,6 +4,7 @@
 //! `POST /api/v1/test/clock` can do the same to a running server.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -56,6 +57,22 @@ impl Timestamp {
 
 fn whole_millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Not RFC 3339, or beyond what is counted in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no moment in RFC 3339, such as 2026-11-22T02:49:16Z")]
+pub struct NoMoment;
+
+/// RFC 3339 with any offset; what is finer than a millisecond is cut off.
+impl FromStr for Timestamp {
+    type Err = NoMoment;
+
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NoMoment)?;
+        let millis = moment.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(millis).map(Self).map_err(|_| NoMoment)
+    }
 }
 
 /// RFC 3339 in UTC with milliseconds: `2026-11-22T02:49:16.000Z`.
@@ -167,6 +184,26 @@ mod tests {
             Timestamp::from_millis(1_700_000_000_123).to_string(),
             "2023-11-14T22:13:20.123Z"
         );
+    }
+
+    #[test]
+    fn a_moment_reads_back_and_other_texts_do_not() {
+        for text in ["2023-11-14T22:13:20.123Z", "2023-11-14t23:13:20.123999+01:00"] {
+            assert_eq!(
+                text.parse(),
+                Ok(Timestamp::from_millis(1_700_000_000_123)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "2023-11-14",
+            "1700000000",
+            "2023-11-14T22:13:20",
+            "2023-13-14T22:13:20Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(NoMoment), "{text}");
+        }
     }
 
     #[test]

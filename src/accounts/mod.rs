@@ -43,7 +43,8 @@ use crate::storage::Database;
 pub use account_limit::counted_as;
 pub use activity::Activity;
 pub use admin::{
-    AdminError, Administrator, AuditEntry, AuditQuery, NewAccount, NotAdmin, PasswordLink, UserChange, Whose,
+    AdminError, Administrator, AuditEntry, AuditQuery, ImportRow, Imported, NewAccount, NotAdmin,
+    PasswordLink, RowError, UserChange, Whose,
 };
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 it failed while running (or `check --strict` found warnings); 2 the arguments or the
 //! configuration are wrong.
 
+mod audit;
 mod check;
 mod connections;
 mod keys;
@@ -12,14 +13,18 @@ mod openapi;
 mod operator;
 mod report;
 mod serve;
+mod shell;
 mod table;
 mod token;
+mod user;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigErrors, MIGRATION_VARIABLES, Source, Variable, variables};
@@ -56,18 +61,33 @@ enum Command {
     /// See API tokens, and end one.
     #[command(subcommand, after_long_help = reads_everything())]
     Token(token::Command),
+    /// Administer accounts.
+    #[command(subcommand, after_long_help = reads_everything())]
+    User(user::Command),
+    /// Print security events, the newest first.
+    #[command(after_long_help = reads_everything())]
+    Audit(audit::Options),
     /// Make keys.
     #[command(subcommand, after_long_help = "It reads no environment variable.")]
     Keys(keys::Command),
     /// Print the OpenAPI 3.1 document of the HTTP API, as JSON.
     #[command(after_long_help = "It reads no environment variable.")]
     Openapi,
+    /// Print what a shell needs to complete commands: `stile completions bash > /etc/bash_completion.d/stile`.
+    #[command(after_long_help = "It reads no environment variable.")]
+    Completions(shell::Completions),
+    /// Write a manual page for each command: `stile man /usr/local/share/man/man1`.
+    #[command(after_long_help = "It reads no environment variable.")]
+    Man(shell::Man),
 }
 
 /// Parses the arguments of this process and runs what they say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
     // rustls picks its cryptography from the process; the only other choice would be found at the first connection.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -90,9 +110,37 @@ async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(options) => Box::pin(check::run(env_file, &options)).await,
         Command::Limits(command) => Box::pin(limits::run(env_file, &command)).await,
         Command::Token(command) => Box::pin(token::run(env_file, &command)).await,
+        Command::User(command) => Box::pin(user::run(env_file, &command)).await,
+        Command::Audit(options) => Box::pin(audit::run(env_file, &options)).await,
         Command::Keys(command) => keys::run(&command),
         Command::Openapi => openapi::run(),
+        Command::Completions(options) => shell::completions(&options),
+        Command::Man(options) => shell::man(&options),
     }
+}
+
+/// Arguments that cannot be understood, in one line; or the help that was asked for.
+fn refused(error: &clap::Error) -> ExitCode {
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if is_help {
+        let _ = error.print();
+        return ExitCode::from(u8::from(error.use_stderr()) * 2);
+    }
+    let text = error.to_string();
+    let what = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty());
+    let what = what.collect::<Vec<_>>().join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    say_error(&format!("{what} (see --help)"));
+    ExitCode::from(2)
 }
 
 /// A configuration made by `make`, or the exit code after its faults were printed, a line each.
@@ -125,12 +173,21 @@ fn say_error(message: &str) {
     let _ = writeln!(io::stderr(), "stile: {message}");
 }
 
-/// `text` on standard output. A reader that left (`stile check | head`) is no failure.
-fn print(text: &str) -> ExitCode {
+/// A part of a long text on standard output; breaks off when nobody reads on, or nothing can be written.
+fn print_part(text: &str) -> ControlFlow<ExitCode> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(&format!("cannot write: {error}")),
-        _ => ExitCode::SUCCESS,
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ControlFlow::Break(ExitCode::SUCCESS),
+        Err(error) => ControlFlow::Break(failure(&format!("cannot write: {error}"))),
+    }
+}
+
+/// `text` on standard output. A reader that left (`stile check | head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    match print_part(text) {
+        ControlFlow::Continue(()) => ExitCode::SUCCESS,
+        ControlFlow::Break(code) => code,
     }
 }
 
@@ -190,7 +247,7 @@ mod tests {
             let arguments = ["stile"].iter().chain(command).chain(&["--help"]);
             Arguments::try_parse_from(arguments).unwrap_err().to_string()
         };
-        let commands: [&[&str]; 8] = [
+        let commands: [&[&str]; 18] = [
             &[],
             &["serve"],
             &["check"],
@@ -199,6 +256,16 @@ mod tests {
             &["limits", "reset"],
             &["token", "list"],
             &["token", "revoke"],
+            &["user", "create"],
+            &["user", "list"],
+            &["user", "show"],
+            &["user", "activate"],
+            &["user", "deactivate"],
+            &["user", "set-role"],
+            &["user", "set-password-link"],
+            &["user", "delete"],
+            &["user", "import"],
+            &["audit"],
         ];
         for command in commands {
             for variable in variables() {

@@ -1,10 +1,18 @@
-//! What commands of operators share: a configuration that makes no key, the database if there is one, and how each ends.
+//! What commands of operators share: a configuration that makes no key, the database if there is one, the use cases
+//! beside the running servers, how a user is named, and how each ends.
 
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
+use uuid::Uuid;
+
+use crate::accounts::{Accounts, AdminError, Administrator, Email};
+use crate::audit::Audit;
+use crate::clock::Clock;
 use crate::config::{Config, Source};
+use crate::credentials::{AccessTokens, Passwords, PoolSettings};
+use crate::rate_limit::Limiter;
 use crate::storage::{Database, DatabaseUrl};
 
 /// Why a command came to nothing.
@@ -40,6 +48,134 @@ pub(super) async fn database(config: &Config) -> Result<Option<Database>, Refusa
     }
     let database = Database::connect(&config.storage).await;
     database.map(Some).map_err(|error| Refusal::database(&error))
+}
+
+/// The accounts' use cases, beside the running servers.
+pub(super) struct Beside {
+    pub(super) accounts: Accounts,
+    pub(super) by: Administrator,
+    audit: Audit,
+    database: Database,
+}
+
+/// Whether a command has something to tell the other processes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All that matters is in the database.
+    Database,
+    /// API tokens are to stop in every process.
+    Processes,
+}
+
+impl Beside {
+    /// Brings the schema up to date, as a server does at its start.
+    pub(super) async fn connect(config: Config, database: Database, reach: Reach) -> Result<Self, Refusal> {
+        let failure = |error: &dyn Display| Refusal::Failure(error.to_string());
+        database
+            .migrate()
+            .await
+            .map_err(|error| Refusal::database(&error))?;
+        let clock = Clock::system();
+        let mut limits = config.rate_limit;
+        if reach == Reach::Database {
+            limits.redis = None;
+        }
+        let limiter = Limiter::visiting(limits, clock.clone()).await;
+        let limiter = limiter.map_err(|error| failure(&error))?;
+        let audit = Audit::start(database.clone(), clock.clone());
+        let keys = config.credentials;
+        // No password is hashed here.
+        let pool = PoolSettings {
+            workers: 1,
+            ..PoolSettings::default()
+        };
+        let passwords = Passwords::start(keys.password_policy, pool).map_err(|error| failure(&error))?;
+        let tokens = AccessTokens::new(
+            keys.signing_keys,
+            keys.issuer,
+            keys.audience,
+            keys.access_token_lifetime,
+        );
+        let accounts = Accounts::new(
+            database.clone(),
+            passwords,
+            tokens,
+            keys.secret_keys,
+            limiter,
+            audit.clone(),
+            clock,
+            config.accounts,
+        );
+        Ok(Self {
+            accounts,
+            by: Administrator::operator(),
+            audit,
+            database,
+        })
+    }
+
+    /// Writes what is to be remembered.
+    pub(super) async fn close(self) {
+        self.audit.shutdown().await;
+        self.database.close().await;
+    }
+}
+
+/// A user as he is named on the command line.
+pub(super) enum User {
+    /// By his id.
+    Id(Uuid),
+    /// By his address.
+    Email(Email),
+}
+
+impl User {
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        let id = text.parse().map(Self::Id).ok();
+        let user = id.or_else(|| Email::parse(text).map(Self::Email).ok());
+        user.ok_or_else(|| {
+            let text = text.escape_default();
+            Refusal::Argument(format!("`{text}` is no e-mail address and no user's id"))
+        })
+    }
+
+    /// His id. One that is named by it needs not be there.
+    pub(super) async fn id(&self, beside: &Beside) -> Result<Uuid, Refusal> {
+        match self {
+            Self::Id(id) => Ok(*id),
+            Self::Email(email) => {
+                let found = beside.accounts.user_id_of(&beside.by, email).await;
+                found.map_err(|error| self.refusal(&error))
+            }
+        }
+    }
+
+    pub(super) fn unknown(&self) -> Refusal {
+        Refusal::Failure(match self {
+            Self::Id(id) => format!("there is no user {id}"),
+            Self::Email(email) => format!("there is no user {email}"),
+        })
+    }
+
+    /// Why nothing was done to him.
+    pub(super) fn refusal(&self, error: &AdminError) -> Refusal {
+        match error {
+            AdminError::NotFound => self.unknown(),
+            AdminError::Storage(error) => Refusal::database(error),
+            AdminError::Inactive => {
+                Refusal::Failure("the account is deactivated: `stile user activate` it first".to_owned())
+            }
+            AdminError::EmailTaken => Refusal::Failure("there is an account with this address".to_owned()),
+            AdminError::Invalid(errors) => Refusal::Argument(
+                errors
+                    .iter()
+                    .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.message))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
+            AdminError::NotAdmin | AdminError::LastAdmin => Refusal::Failure(error.to_string()),
+        }
+    }
 }
 
 /// Prints what came of a command, and ends it.

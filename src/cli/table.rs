@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+use serde_json::json;
+
 /// `rows` under `head`, each column as wide as its widest cell.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(str::len);
@@ -27,6 +30,54 @@ fn line<const N: usize>(text: &mut String, widths: [usize; N], cells: [&str; N])
     text.push('\n');
 }
 
+/// A list that is printed in parts: tables, or one JSON array with an object on each line.
+pub(super) struct List {
+    as_json: bool,
+    /// What is printed of a list of nothing.
+    nothing: &'static str,
+    has_begun: bool,
+}
+
+impl List {
+    pub(super) fn new(as_json: bool, nothing: &'static str) -> Self {
+        Self {
+            as_json,
+            nothing,
+            has_begun: false,
+        }
+    }
+
+    /// The next part, and with `is_last` the end. `rows` makes a table of it.
+    pub(super) fn part<T: Serialize>(
+        &mut self,
+        items: &[T],
+        is_last: bool,
+        rows: impl Fn(&[T]) -> String,
+    ) -> String {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if !self.as_json {
+            return match items {
+                [] if is_first => format!("{}\n", self.nothing),
+                [] => String::new(),
+                items => rows(items),
+            };
+        }
+        let mut text = String::from(if is_first { "[" } else { "" });
+        for (number, item) in items.iter().enumerate() {
+            text.push_str(if is_first && number == 0 { "\n" } else { ",\n" });
+            text.push_str(&json!(item).to_string());
+        }
+        if is_last {
+            text.push_str(if is_first && items.is_empty() {
+                "]\n"
+            } else {
+                "\n]\n"
+            });
+        }
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +89,25 @@ mod tests {
             ["long".to_owned(), String::new()],
         ];
         assert_eq!(table(["A", "B"], &rows), "A     B\né     x\nlong\n");
+    }
+
+    #[test]
+    fn a_list_in_parts_is_one_array() {
+        let rows = |_: &[u8]| String::new();
+        for parts in [&[&[][..]][..], &[&[1]], &[&[1, 2], &[3], &[]]] {
+            let mut list = List::new(true, "");
+            let last = parts.len() - 1;
+            let text: String = parts
+                .iter()
+                .enumerate()
+                .map(|(number, part)| list.part(part, number == last, rows))
+                .collect();
+            assert_eq!(
+                serde_json::from_str::<Vec<u8>>(&text).unwrap(),
+                parts.concat(),
+                "{text}"
+            );
+        }
+        assert_eq!(List::new(false, "none").part::<u8>(&[], true, rows), "none\n");
     }
 }

@@ -8,9 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::operator::{self, Refusal};
+use super::operator::{self, Refusal, User};
 use super::table::table;
-use crate::accounts::Email;
 use crate::api_tokens::{ApiToken, ApiTokens, IssueError, Revoked, SomebodysToken, Status, Usage};
 use crate::audit::Audit;
 use crate::clock::{Clock, Timestamp};
@@ -110,7 +109,7 @@ async fn list(config: &Config, user: Option<&str>, as_json: bool) -> Result<Stri
         };
     };
     let user_id = match user {
-        Some(user) => Some(user.find(&database).await?),
+        Some(user) => Some(find(&user, &database).await?),
         None => None,
     };
     let beside = Beside::connect(config, database).await?;
@@ -132,38 +131,14 @@ async fn list(config: &Config, user: Option<&str>, as_json: bool) -> Result<Stri
     Ok(printed(lines, as_json))
 }
 
-/// A user as he is named on the command line.
-enum User {
-    Id(Uuid),
-    Email(Email),
-}
-
-impl User {
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        let id = text.parse().map(Self::Id).ok();
-        let user = id.or_else(|| Email::parse(text).map(Self::Email).ok());
-        user.ok_or_else(|| {
-            let text = text.escape_default();
-            Refusal::Argument(format!("`{text}` is no e-mail address and no user's id"))
-        })
-    }
-
-    async fn find(&self, database: &Database) -> Result<Uuid, Refusal> {
-        let failed = |error: StorageError| Refusal::database(&error);
-        let mut on = database.read().await.map_err(failed)?;
-        let found = match self {
-            Self::Id(id) => storage::find_user(&mut on, *id).await,
-            Self::Email(email) => storage::find_user_by_email(&mut on, email.as_str()).await,
-        };
-        Ok(found.map_err(failed)?.ok_or_else(|| self.unknown())?.id)
-    }
-
-    fn unknown(&self) -> Refusal {
-        Refusal::Failure(match self {
-            Self::Id(id) => format!("there is no user {id}"),
-            Self::Email(email) => format!("there is no user {}", email.as_str()),
-        })
-    }
+async fn find(user: &User, database: &Database) -> Result<Uuid, Refusal> {
+    let failed = |error: StorageError| Refusal::database(&error);
+    let mut on = database.read().await.map_err(failed)?;
+    let found = match user {
+        User::Id(id) => storage::find_user(&mut on, *id).await,
+        User::Email(email) => storage::find_user_by_email(&mut on, email.as_str()).await,
+    };
+    Ok(found.map_err(failed)?.ok_or_else(|| user.unknown())?.id)
 }
 
 /// What is counted of `tokens`, wherever it is.

@@ -54,7 +54,8 @@ pub use sessions::{
     find_live_session, find_session_of_family, live_sessions, rotate_session, sweep_sessions,
 };
 pub use user_admin::{
-    PageEnd, guard_administrators, has_other_active_admin, is_active_admin, search_users, set_standing,
+    ImportedUser, PageEnd, guard_administrators, has_other_active_admin, import_user, is_active_admin,
+    search_users, set_standing,
 };
 pub use users::{
     Account, LoginRow, NewUser, PasswordChange, Registration, UserRole, add_user, change_email,

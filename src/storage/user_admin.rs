@@ -86,6 +86,46 @@ pub async fn set_standing(
     )
 }
 
+/// An account from elsewhere. No `Debug`: it holds a password hash.
+#[derive(Clone)]
+pub struct ImportedUser {
+    /// A `UUIDv7`.
+    pub id: Uuid,
+    /// Canonical address.
+    pub email: String,
+    /// Name, if given.
+    pub full_name: Option<String>,
+    /// As [`crate::credentials`] would store it.
+    pub password_hash: String,
+    /// Has proven the address.
+    pub is_verified: bool,
+    /// When the account was made, there.
+    pub created_at: Timestamp,
+}
+
+/// Adds an account, or puts it in the place of one that somebody has only registered, without ever proving or using it:
+/// else whoever knows who is to come could keep him out. Its id; `None` if the address has an account already.
+pub async fn import_user(on: &mut Transaction, user: &ImportedUser) -> Result<Option<Uuid>, StorageError> {
+    let added = fetch_optional!(
+        (String,),
+        on,
+        "INSERT INTO users (id, email, full_name, password_hash, password_version, role, is_active, is_verified, \
+             is_pending, created_at) \
+         VALUES ($1, $2, $3, $4, 1, 'user', TRUE, $5, FALSE, $6) \
+         ON CONFLICT (email) DO UPDATE SET full_name = excluded.full_name, password_hash = excluded.password_hash, \
+             password_version = users.password_version + 1, is_verified = excluded.is_verified, is_pending = FALSE, \
+             created_at = excluded.created_at \
+         WHERE users.is_pending RETURNING id",
+        user.id.to_string(),
+        &user.email,
+        user.full_name.as_deref(),
+        &user.password_hash,
+        user.is_verified,
+        user.created_at,
+    )?;
+    Ok(added.and_then(|(id,)| id.parse().ok()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,6 +36,8 @@ mod rotation;
 mod start;
 mod tokens;
 mod traffic;
+mod user_import;
+mod users;
 mod verdicts;
 
 /// A good secret.

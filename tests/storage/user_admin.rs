@@ -2,7 +2,7 @@
 
 use stile::storage::{self as s, UserRole};
 
-use crate::engines::{add_user, at, on_both_engines, race};
+use crate::engines::{add_user, at, new_user, on_both_engines, race};
 
 on_both_engines! {
     async fn users_are_searched_in_pages_the_newest_first(db) {
@@ -103,5 +103,36 @@ on_both_engines! {
         let mut on = db.write().await.unwrap();
         assert!(!s::add_token_by_hand(&mut on, "third", ada, at(1), at(100)).await.unwrap());
         assert!(!s::add_token_by_hand(&mut on, "third", nobody, at(1), at(100)).await.unwrap());
+    }
+}
+
+on_both_engines! {
+    async fn an_import_adds_skips_and_takes_the_place_of_what_was_only_registered(db) {
+        let imported = |email: &str| s::ImportedUser {
+            id: s::new_id(at(5)),
+            email: email.to_owned(),
+            full_name: None,
+            password_hash: "imported".to_owned(),
+            is_verified: true,
+            created_at: at(-9),
+        };
+        let ada = add_user(&db, "ada@example.com").await;
+        let pending = s::new_id(at(0));
+        let mut transaction = db.begin().await.unwrap();
+        let registered = s::NewUser { id: pending, is_pending: true, ..new_user(pending, "grace@example.com") };
+        s::register_pending(&mut transaction, &registered).await.unwrap();
+        let joan = imported("joan@example.com");
+        assert_eq!(s::import_user(&mut transaction, &joan).await.unwrap(), Some(joan.id));
+        assert_eq!(s::import_user(&mut transaction, &imported("joan@example.com")).await.unwrap(), None);
+        assert_eq!(s::import_user(&mut transaction, &imported("ada@example.com")).await.unwrap(), None);
+        assert_eq!(s::import_user(&mut transaction, &imported("grace@example.com")).await.unwrap(), Some(pending));
+        transaction.commit().await.unwrap();
+        let mut on = db.read().await.unwrap();
+        assert_eq!(s::find_user(&mut on, ada).await.unwrap().unwrap().password_hash, "hash-1");
+        let grace = s::find_user(&mut on, pending).await.unwrap().unwrap();
+        assert_eq!((grace.password_hash.as_str(), grace.password_version), ("imported", 2));
+        assert!(grace.is_verified && !grace.is_pending && grace.full_name.is_none());
+        let joan = s::find_user(&mut on, joan.id).await.unwrap().unwrap();
+        assert_eq!((joan.created_at, joan.role, joan.is_active), (at(-9), UserRole::User, true));
     }
 }

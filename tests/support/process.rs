@@ -63,6 +63,16 @@ impl Stile {
         self
     }
 
+    /// What a variable is set to.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Its folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// More variables.
     pub fn set_all(self, variables: &[(&str, &str)]) -> Self {
         variables

@@ -4,6 +4,7 @@
 //! at the command line, whose user holds the database anyway.
 
 mod audit_log;
+mod import;
 mod link;
 mod users;
 
@@ -15,6 +16,7 @@ use crate::field::FieldError;
 use crate::storage::{self, StorageError, Transaction};
 
 pub use audit_log::{AuditEntry, AuditQuery, Whose};
+pub use import::{ImportRow, Imported, RowError};
 pub use link::{NewAccount, PasswordLink};
 pub use users::UserChange;
 
@@ -86,6 +88,13 @@ impl Accounts {
         let event = caller.event(EventKind::AdminDenied, Outcome::Failure).of_user(id);
         self.0.audit.record(&event.because("not_admin"));
         Err(NotAdmin)
+    }
+
+    /// Whether there is any active administrator at all.
+    pub async fn has_active_admin(&self, _: &Administrator) -> Result<bool, StorageError> {
+        let mut on = self.0.database.read().await?;
+        // The nil id is nobody's.
+        storage::has_other_active_admin(&mut on, Uuid::nil()).await
     }
 
     /// Begins a change of who may do what. Such changes wait for each other, and an administrator who has been demoted
