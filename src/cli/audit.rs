@@ -25,7 +25,7 @@ pub(super) struct Options {
     /// Done by or to this user: an e-mail address, also of an account that is gone or never was, or an id.
     #[arg(long)]
     user: Option<String>,
-    /// Only this event: login_failure.
+    /// Only this event, such as `login_failure`.
     #[arg(long, value_parser = event)]
     event: Option<EventKind>,
     /// Print JSON instead of a table.

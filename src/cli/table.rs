@@ -95,12 +95,12 @@ mod tests {
     fn a_list_in_parts_is_one_array() {
         let rows = |_: &[u8]| String::new();
         for parts in [&[&[][..]][..], &[&[1]], &[&[1, 2], &[3], &[]]] {
-            let mut list = List::new(true, "");
+            let mut whole = List::new(true, "");
             let last = parts.len() - 1;
             let text: String = parts
                 .iter()
                 .enumerate()
-                .map(|(number, part)| list.part(part, number == last, rows))
+                .map(|(number, part)| whole.part(part, number == last, rows))
                 .collect();
             assert_eq!(
                 serde_json::from_str::<Vec<u8>>(&text).unwrap(),

@@ -3,6 +3,7 @@
 //! A row is `{"email","password_hash","full_name"?,"is_verified"?,"created_at"?}`. Rows are written in batches, each
 //! whole or not at all, so that an import that was killed is simply run again: what is there is skipped.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -62,26 +63,26 @@ impl ImportRow {
         let text = |field: &'static str| match row.get(field) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str())),
-            Some(_) => Err(refused(field, "no text")),
+            Some(_) => Err(refused(field, &"no text")),
         };
-        let required = |field| text(field)?.ok_or_else(|| refused(field, "missing"));
-        let email = Email::parse(required("email")?).map_err(|error| refused("email", error))?;
+        let required = |field| text(field)?.ok_or_else(|| refused(field, &"missing"));
+        let email = Email::parse(required("email")?).map_err(|error| refused("email", &error))?;
         let password_hash = stored_hash::import(required("password_hash")?)
-            .map_err(|error| refused("password_hash", error))?;
+            .map_err(|error| refused("password_hash", &error))?;
         let full_name = match text("full_name")? {
-            Some(name) => FullName::parse(name).map_err(|error| refused("full_name", error))?,
+            Some(name) => FullName::parse(name).map_err(|error| refused("full_name", &error))?,
             None => None,
         };
         let is_verified = match row.get("is_verified") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(flag)) => *flag,
-            Some(_) => return Err(refused("is_verified", "neither true nor false")),
+            Some(_) => return Err(refused("is_verified", &"neither true nor false")),
         };
         let created_at = match text("created_at")? {
             Some(moment) => {
-                let moment: Timestamp = moment.parse().map_err(|error| refused("created_at", error))?;
+                let moment: Timestamp = moment.parse().map_err(|error| refused("created_at", &error))?;
                 if moment > now {
-                    return Err(refused("created_at", "in the future"));
+                    return Err(refused("created_at", &"in the future"));
                 }
                 Some(moment)
             }
@@ -97,7 +98,7 @@ impl ImportRow {
     }
 }
 
-fn refused(field: &'static str, why: impl ToString) -> RowError {
+fn refused(field: &'static str, why: &dyn fmt::Display) -> RowError {
     RowError {
         field: Some(field),
         message: why.to_string(),
