@@ -156,6 +156,7 @@ async fn the_page_and_all_that_it_loads_are_served() {
         "{policy}"
     );
     assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
     assert!(!page.text.contains("//"), "a link to elsewhere: {}", page.text);
     assert!(!page.text.contains("<style"), "{}", page.text);
 

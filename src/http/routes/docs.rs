@@ -14,9 +14,9 @@ use crate::http::error::ApiError;
 use crate::http::openapi;
 use crate::http::routes::Routes;
 
-/// Swagger UI styles elements by attribute and draws icons from `data:` URLs; "Try it out" asks this server.
+/// Swagger UI draws icons from `data:` URLs; "Try it out" asks this server.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
