@@ -58,13 +58,15 @@ async fn the_document_tells_the_truth_on_postgres() {
     holds(&stile, folder.path());
 }
 
+type Lie = fn(&mut Value);
+
 /// A checker that finds nothing proves nothing: here are a status, a body and a code that are not what they should be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lie_in_the_document_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let stile = start(folder.path(), "sqlite://data/stile.db");
     register(&stile, ADMIN).await;
-    let lies: [(&str, fn(&mut Value)); 3] = [
+    let lies: [(&str, Lie); 3] = [
         ("get_livez", |document| {
             document["components"]["schemas"]["Probe"]["properties"]["status"]["pattern"] = json!("^dead$");
         }),
