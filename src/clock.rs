@@ -169,7 +169,9 @@ impl Clock {
         self.0.wall_shift.fetch_add(millis, Ordering::Relaxed);
     }
 
-    fn advanced(&self) -> Duration {
+    /// How far [`Clock::advance`] has moved it in all.
+    #[must_use]
+    pub fn advanced(&self) -> Duration {
         Duration::from_millis(self.0.advanced.load(Ordering::Relaxed))
     }
 }

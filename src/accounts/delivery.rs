@@ -82,18 +82,21 @@ impl Accounts {
 
     async fn deliver(&self, mailer: &Mailer, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
-            let pause = match self.take_mail().await {
-                Ok(Some(job)) => {
-                    match self.send(&job, mailer, shutdown).await {
-                        Ok(()) => continue,
-                        Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
+            let pause = {
+                let _in_hand = self.0.mail_in_hand.read().await;
+                match self.take_mail().await {
+                    Ok(Some(job)) => {
+                        match self.send(&job, mailer, shutdown).await {
+                            Ok(()) => continue,
+                            Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
+                        }
+                        PAUSE
                     }
-                    PAUSE
-                }
-                Ok(None) => POLL,
-                Err(error) => {
-                    tracing::warn!(%error, "the mail queue cannot be read");
-                    PAUSE
+                    Ok(None) => POLL,
+                    Err(error) => {
+                        tracing::warn!(%error, "the mail queue cannot be read");
+                        PAUSE
+                    }
                 }
             };
             tokio::select! {
@@ -154,6 +157,10 @@ impl Accounts {
                     && let Some(link) = &message.link
                 {
                     tracing::info!(link, "mailed");
+                }
+                // Before the job ends: whoever waits for that finds the mail (`rehearsal.rs`).
+                if let Some(outbox) = &self.0.settings.outbox {
+                    outbox.keep(&message, self.0.clock.now());
                 }
                 self.handed_over(job, token.as_ref()).await
             }

@@ -22,6 +22,7 @@ mod profile;
 mod reauthenticate;
 mod refresh;
 mod register;
+mod rehearsal;
 mod session_token;
 mod sessions;
 mod tokens_of_owner;
@@ -31,12 +32,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use crate::audit::{Audit, Event, EventKind, Outcome};
 use crate::clock::Clock;
 use crate::credentials::{AccessTokens, Passwords, PoolState, SecretKeys};
 use crate::field::FieldError;
+use crate::mail::Outbox;
 use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
@@ -84,6 +86,8 @@ pub struct Settings {
     pub audit_retention: Duration,
     /// Log each mailed link (development, mail into a folder).
     pub log_links: bool,
+    /// Keeps what was sent for E2E suites; `None` unless `ENABLE_TEST_ENDPOINTS`.
+    pub outbox: Option<Outbox>,
 }
 
 /// All use cases of accounts. Cheap to clone; clones are one.
@@ -102,6 +106,8 @@ struct Inner {
     /// Wakes this process's delivery when it has queued a mail; other processes poll.
     mail_queued: Notify,
     mail_tally: MailTally,
+    /// Held for reading by a worker with a mail in hand ([`Accounts::pass_time`] waits for all).
+    mail_in_hand: RwLock<()>,
 }
 
 /// Who asks, as `http` found out. Not authenticated by any of this.
@@ -148,6 +154,7 @@ impl Accounts {
             settings,
             mail_queued: Notify::new(),
             mail_tally: MailTally::default(),
+            mail_in_hand: RwLock::new(()),
         }))
     }
 }

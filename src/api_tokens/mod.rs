@@ -102,6 +102,12 @@ impl ApiTokens {
         self.0.settings.quota
     }
 
+    /// Forgets what this process remembers of tokens, which are all deleted (`POST /api/v1/test/reset`).
+    pub fn forget_everything(&self) {
+        self.0.proofs.empty();
+        self.0.uses.take();
+    }
+
     fn record(&self, kind: EventKind, owner: &Owner<'_>) {
         let event = Event::new(kind, Outcome::Success).in_request(owner.ip, owner.request_id);
         self.0.audit.record(&event.of_user(owner.user_id));

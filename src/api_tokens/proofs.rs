@@ -70,6 +70,10 @@ impl Proofs {
         known.young.insert(digest, proof);
     }
 
+    pub(super) fn empty(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Generations::default();
+    }
+
     pub(super) fn remove(&self, digest: &Digest) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.young.remove(digest);

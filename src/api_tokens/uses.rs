@@ -67,7 +67,7 @@ impl Uses {
         uses.get(&id).copied()
     }
 
-    fn take(&self) -> Vec<ApiTokenUse> {
+    pub(super) fn take(&self) -> Vec<ApiTokenUse> {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *uses).into_values().collect()
     }

@@ -197,10 +197,7 @@ fn reads_everything() -> String {
 
 /// The part of a `--help` that names variables.
 fn reads(wanted: impl Fn(&Variable) -> bool) -> String {
-    let (later, now): (Vec<_>, Vec<_>) = variables()
-        .into_iter()
-        .filter(wanted)
-        .partition(|variable| variable.later);
+    let now: Vec<_> = variables().into_iter().filter(wanted).collect();
     let mut text = String::from("Environment variables it reads:\n");
     let width = now.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
     for Variable {
@@ -211,10 +208,6 @@ fn reads(wanted: impl Fn(&Variable) -> bool) -> String {
     } in &now
     {
         let _ = writeln!(text, "  {name:width$}  {meaning} [{default}]");
-    }
-    if !later.is_empty() {
-        let names: Vec<_> = later.iter().map(|variable| variable.name).collect();
-        let _ = writeln!(text, "\nKnown, and read by a later version: {}", names.join(", "));
     }
     text
 }

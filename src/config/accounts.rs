@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::reader::Reader;
 use super::{Environment, days};
 use crate::accounts::Settings;
-use crate::mail::{self, TransportSettings};
+use crate::mail::{self, Outbox, TransportSettings};
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
     environment: Environment,
     frontend_url: &str,
     mail: &mail::Settings,
+    keeps_mail: bool,
 ) -> Settings {
     let idle: u64 = reader.whole("REFRESH_TOKEN_EXPIRE_DAYS", 30, 1..=3650);
     let absolute: u64 = reader.whole("SESSION_MAX_DAYS", 90, 1..=3650);
@@ -30,6 +31,7 @@ pub(super) fn read(
         reset_token_lifetime: Duration::from_secs(reset * 60),
         verify_token_lifetime: Duration::from_secs(verify * 60 * 60),
         audit_retention,
+        outbox: keeps_mail.then(Outbox::default),
         log_links: into_folder && environment == Environment::Development,
     }
 }

@@ -10,7 +10,6 @@ mod dsn;
 mod error;
 mod key_file;
 mod keys;
-mod later;
 mod limits;
 mod mail;
 mod names;
@@ -19,6 +18,7 @@ mod reader;
 mod server;
 mod source;
 mod storage;
+mod test_endpoints;
 mod variable;
 mod verdicts;
 mod web;
@@ -153,11 +153,12 @@ impl Config {
         let burst = limits::burst(&mut reader, &rate_limit);
         let credentials = keys::read(&mut reader, environment, &web.public_url);
         let mail = mail::read(&mut reader, environment, tls_ca_file);
-        let accounts = accounts::read(&mut reader, environment, &web.frontend_url, &mail);
+        let life = test_endpoints::read(&mut reader, environment);
+        let keeps_mail = life.test_endpoints().is_some();
+        let accounts = accounts::read(&mut reader, environment, &web.frontend_url, &mail, keeps_mail);
         let api_tokens = api_tokens::read(&mut reader);
         let (brand, has_pages) = pages::read(&mut reader, environment);
         let telemetry = server::telemetry(&mut reader, environment);
-        let later = later::read(&mut reader, environment);
 
         let effective = reader.finish()?;
         let Some((credentials, jwt_issuer_is_default)) = credentials else {
@@ -176,7 +177,7 @@ impl Config {
             trusted_proxies: web.trusted_proxies,
             burst: rate_limit.enabled.then_some(burst),
             pages: has_pages.then_some(brand),
-            production: environment.is_production(),
+            life,
         };
         let operator_socket = match &storage.url {
             DatabaseUrl::Sqlite(path) => path.with_extension("sock"),
@@ -200,7 +201,7 @@ impl Config {
             verdicts: Vec::new(),
             defaulted,
         };
-        config.verdicts = verdicts::of(&config, source, later);
+        config.verdicts = verdicts::of(&config, source);
         Ok(config)
     }
 

@@ -173,15 +173,6 @@ impl<'a> Reader<'a> {
             .collect();
         let place = |name: &str| order.get(name).copied().unwrap_or(usize::MAX);
         if self.errors.is_empty() {
-            // A default of something that is not there yet is nothing that an operator should rely on.
-            let later: Vec<&str> = self
-                .table
-                .values()
-                .filter(|variable| variable.later)
-                .map(|variable| variable.name)
-                .collect();
-            self.effective
-                .retain(|effective| effective.origin != Origin::Default || !later.contains(&effective.name));
             self.effective.sort_by_key(|effective| place(effective.name));
             return Ok(self.effective);
         }

@@ -19,8 +19,6 @@ pub struct Variable {
     /// How much of its value may be printed.
     pub secrecy: Secrecy,
     pub(super) empty: Empty,
-    /// Known, but read by a later version only: a value must be good and has no effect yet.
-    pub later: bool,
 }
 
 /// Groups of variables, in the order in which they are printed.
@@ -46,8 +44,8 @@ pub enum Section {
     Web,
     /// Logs and retention.
     Logs,
-    /// Names that later versions read.
-    Later,
+    /// What E2E suites use.
+    Tests,
 }
 
 /// How much of a value may be printed.
@@ -103,12 +101,11 @@ impl Line {
             section: self.0,
             secrecy: self.4,
             empty: self.5,
-            later: self.0 == Section::Later,
         }
     }
 }
 
-use Section::{Accounts, ApiTokens, Database, Keys, Later, Limits, Logs, Mail, Redis, Server, Web};
+use Section::{Accounts, ApiTokens, Database, Keys, Limits, Logs, Mail, Redis, Server, Tests, Web};
 
 /// Everything but the rules' own variables, which [`Rule`] names.
 #[rustfmt::skip] // a table: one variable, one line
@@ -170,8 +167,8 @@ const LINES: &[Line] = &[
     line(Logs, "RUST_LOG", "info", "what is logged; other libraries never below info").may_be_empty(),
     line(Logs, "AUDIT_RETENTION_DAYS", "90", "older audit rows are swept"),
     line(Logs, "METRICS_ADDR", "unset", "address and port where Prometheus reads /metrics; unset: nowhere").may_be_empty(),
-    line(Later, "ENABLE_TEST_ENDPOINTS", "false", "endpoints for E2E suites; refused in production"),
-    line(Later, "TEST_ENDPOINTS_KEY", "unset", "16 bytes or more, opens them to other machines").secret().may_be_empty(),
+    line(Tests, "ENABLE_TEST_ENDPOINTS", "false", "endpoints for E2E suites, to clients on this machine; refused in production"),
+    line(Tests, "TEST_ENDPOINTS_KEY", "unset", "16 bytes or more, opens them to others who show it; staging needs it").secret().may_be_empty(),
 ];
 
 /// Every variable that this program knows, in the order of the sections.
@@ -204,6 +201,5 @@ fn of_rule(rule: Rule) -> Variable {
         section: Section::Limits,
         secrecy: Secrecy::Open,
         empty: Empty::Refused,
-        later: false,
     }
 }

@@ -12,6 +12,7 @@ mod keys;
 mod password;
 mod password_policy;
 mod pool;
+mod shared_key;
 mod signing_keys;
 pub mod stored_hash;
 mod token;
@@ -22,6 +23,7 @@ pub use keys::{Purpose, SecretKeys, WeakSecret, can_be_guessed};
 pub use password::{AdmitError, Password, PasswordTooLong, Passwords, Verdict};
 pub use password_policy::{PasswordPolicy, PasswordRefusal};
 pub use pool::{Overloaded, PoolSettings, PoolState};
+pub use shared_key::{SharedKey, ShortKey};
 pub use signing_keys::{SigningKeyError, SigningKeys};
 pub use token::{SecretToken, TokenHash};
 

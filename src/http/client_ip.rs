@@ -17,6 +17,8 @@ pub struct ClientAddress {
     pub ip: IpAddr,
     /// True unless the address is one that the client could have written himself.
     pub proven: bool,
+    /// Peer, proxies and client are all on this machine.
+    pub is_local: bool,
 }
 
 /// The one header that is read.
@@ -73,6 +75,7 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
         return ClientAddress {
             ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             proven: false,
+            is_local: false,
         };
     };
     let is_trusted = |ip: &IpAddr| holds(trusted, *ip);
@@ -80,6 +83,7 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
         return ClientAddress {
             ip: peer,
             proven: true,
+            is_local: peer.is_loopback(),
         };
     }
     // All lines are one list (RFC 9110, section 5.3), the last line being the rightmost part.
@@ -93,21 +97,30 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> 
         .rev()
         .flat_map(|line| line.rsplit(|byte| *byte == b','));
     let mut leftmost_trusted = peer;
+    // One hop elsewhere, and what stands to the left of it may be anybody's invention.
+    let mut is_local = peer.is_loopback();
     for entry in entries {
         let Some(ip) = parse_entry(entry) else {
             return ClientAddress {
                 ip: leftmost_trusted,
                 proven: false,
+                is_local: false,
             };
         };
+        is_local &= ip.is_loopback();
         if !is_trusted(&ip) {
-            return ClientAddress { ip, proven: true };
+            return ClientAddress {
+                ip,
+                proven: true,
+                is_local,
+            };
         }
         leftmost_trusted = ip;
     }
     ClientAddress {
         ip: leftmost_trusted,
         proven: false,
+        is_local,
     }
 }
 
@@ -277,6 +290,41 @@ mod tests {
         assert!(noticed(&unbelieved));
     }
 
+    /// Contract, section 6: whose own address is loopback.
+    #[test]
+    fn a_request_is_local_if_every_hop_is() {
+        let is_local = |peer: &str, lines: &[&str], trusted: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+            }
+            let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+            resolve(Some(peer.parse().unwrap()), &headers, &trusted).is_local
+        };
+        let usual = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"];
+        for peer in [LOOPBACK, "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_local(peer, &[], &usual), "{peer}");
+            assert!(is_local(peer, &["127.0.0.1"], &usual), "{peer}");
+            assert!(is_local(peer, &["::1, 127.0.0.1:80"], &usual), "{peer}");
+        }
+        for forwarded in [
+            "203.0.113.9",
+            "10.0.0.5",
+            "127.0.0.1, 203.0.113.9",
+            "127.0.0.1, 10.0.0.5",
+            "127.0.0.1, x",
+            "x",
+            "",
+        ] {
+            assert!(!is_local(LOOPBACK, &[forwarded], &usual), "{forwarded}");
+        }
+        assert!(!is_local("10.0.0.5", &[], &usual));
+        assert!(!is_local("10.0.0.5", &["127.0.0.1"], &usual));
+        assert!(!is_local("203.0.113.9", &["127.0.0.1"], &usual));
+        assert!(!is_local("203.0.113.9", &["127.0.0.1"], &["0.0.0.0/0"]));
+        assert!(is_local("127.0.0.1", &["203.0.113.9"], &[]), "not believed");
+    }
+
     /// limits.md 26.
     #[test]
     fn a_request_without_a_peer_address_has_one_count_for_the_process() {
@@ -285,7 +333,8 @@ mod tests {
             found,
             ClientAddress {
                 ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                proven: false
+                proven: false,
+                is_local: false,
             }
         );
         let hops = vec!["10.0.0.1"; 500].join(", ");

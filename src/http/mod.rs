@@ -26,6 +26,7 @@ use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method};
 use ipnet::IpNet;
+use tokio::sync::RwLock;
 use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -33,7 +34,7 @@ use crate::accounts::Accounts;
 use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::credentials::SecretKeys;
+use crate::credentials::{SecretKeys, SharedKey};
 use crate::rate_limit::Limiter;
 use crate::storage::Database;
 
@@ -43,6 +44,7 @@ use pages::{PageRoutes, Pages};
 use stages::envelope::Envelope;
 use stages::limits::{EndpointRules, Limits};
 use stages::origin::Origin;
+use stages::suite::{self, Suite};
 use stages::{Around, envelope, limits};
 
 pub use stages::envelope::Peer;
@@ -67,8 +69,39 @@ pub struct Settings {
     pub docs: bool,
     /// What the pages look like; `None` without `ENABLE_PAGES`.
     pub pages: Option<pages::brand::Brand>,
-    /// Production: HSTS is sent, health tells no version.
-    pub production: bool,
+    /// Production or not.
+    pub life: Life,
+}
+
+/// Which life the service leads, as far as its surface shows it.
+#[derive(Clone, Debug)]
+pub enum Life {
+    /// HSTS is sent, health tells no version. Has no place for test endpoints.
+    Production,
+    /// Development, test, staging; with the test endpoints, if they are on.
+    Rehearsal(Option<TestEndpoints>),
+}
+
+/// `ENABLE_TEST_ENDPOINTS=true`.
+#[derive(Clone, Debug)]
+pub struct TestEndpoints {
+    /// `TEST_ENDPOINTS_KEY`: opens them to other machines.
+    pub key: Option<SharedKey>,
+}
+
+impl Life {
+    fn is_production(&self) -> bool {
+        matches!(self, Self::Production)
+    }
+
+    /// The test endpoints, if they are on.
+    #[must_use]
+    pub fn test_endpoints(&self) -> Option<&TestEndpoints> {
+        match self {
+            Self::Production => None,
+            Self::Rehearsal(endpoints) => endpoints.as_ref(),
+        }
+    }
 }
 
 impl Settings {
@@ -112,6 +145,9 @@ pub struct Http {
     drain: Drain,
     unbelieved: Unbelieved,
     requests: Arc<metrics::Requests>,
+    /// For a reset: the buckets, and a lock that requests hold while they are answered.
+    local_stage: Option<LocalStage>,
+    under_way: RwLock<()>,
 }
 
 /// What [`router`] is built from.
@@ -144,6 +180,7 @@ pub struct Parts {
 
 /// The whole HTTP surface. The first stage meets a request first.
 pub fn router(parts: Parts) -> Router {
+    let test_endpoints = parts.settings.life.test_endpoints().cloned();
     let mut routes = routes::all();
     if parts.settings.docs {
         routes = routes.and(routes::docs::routes());
@@ -172,25 +209,41 @@ pub fn router(parts: Parts) -> Router {
         drain: parts.drain,
         unbelieved: Unbelieved::default(),
         requests: parts.requests,
+        local_stage: parts.local_stage.clone(),
+        under_way: RwLock::new(()),
+    });
+    let tests = match &test_endpoints {
+        Some(_) => routes::test::router(&http),
+        None => Router::new(),
+    };
+    let suite = test_endpoints.map(|TestEndpoints { key }| {
+        let http = Arc::clone(&http);
+        Around(Suite { http, key })
     });
     let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
     // Other sites' scripts have no business with pages: no CORS. Who may post to them is said by each form.
     let pages = page_routes.map(|pages| {
         let stages = ServiceBuilder::new()
             .layer(Around(Envelope::without_cors(&http)))
+            .option_layer(suite.clone())
             .option_layer(parts.local_stage.clone())
             .layer(Around(Limits(Arc::clone(&http))));
         pages.router(&http).layer(stages)
     });
     let stages = ServiceBuilder::new()
         .layer(Around(Envelope::around(&http))) // ids, problems, headers of every answer; CORS
+        .option_layer(suite.clone()) // who tests
         .option_layer(parts.local_stage) // floods
         .layer(Around(Limits(Arc::clone(&http)))) // the client's limits
         .option_layer(origin); // who may send cookies
     // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.
-    let gateway = routes::api_gateway::router().layer(Around(Envelope::without_cors(&http)));
+    let stages_of_gateway = ServiceBuilder::new()
+        .layer(Around(Envelope::without_cors(&http)))
+        .option_layer(suite);
+    let gateway = routes::api_gateway::router().layer(stages_of_gateway);
     routes
         .router
+        .merge(tests)
         .fallback(envelope::fallback)
         .layer(stages)
         .merge(gateway)
@@ -227,11 +280,15 @@ fn cors(settings: &Settings) -> CorsLayer {
         .cors_origins
         .iter()
         .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let mut headers = vec![AUTHORIZATION, CONTENT_TYPE, envelope::REQUEST_ID];
+    if settings.life.test_endpoints().is_some() {
+        headers.extend([suite::WORKER, suite::KEY]);
+    }
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, envelope::REQUEST_ID])
+        .allow_headers(headers)
         .expose_headers([
             limits::LIMIT,
             limits::REMAINING,

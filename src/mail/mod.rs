@@ -11,10 +11,12 @@ use secrecy::SecretString;
 
 mod folder;
 mod message;
+mod outbox;
 mod smtp;
 pub mod templates;
 
 pub use message::Message;
+pub use outbox::{Outbox, SentMail};
 
 /// What `config` hands this room.
 #[derive(Clone, Debug)]

@@ -59,6 +59,12 @@ impl Fleet {
         )
     }
 
+    /// Whether another process is known to be alive.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.members.len() > 1
+    }
+
     /// How many of `limit` this process may admit in a window of the counter named `key`.
     ///
     /// Where the operator names more processes than are known, the order among all of them is unknown. Then nobody
@@ -84,16 +90,20 @@ impl Fleet {
     }
 }
 
-/// The place of `process` for `key`: FNV-1a over both, mixed (the finalizer of splitmix64). It has to be the same in
-/// every process and every build, which the standard library's hashers do not promise. The process itself breaks ties.
+/// The place of `process` for `key`. The process itself breaks ties.
 fn order(key: &str, process: u64) -> (u64, u64) {
+    (stable_hash(key.bytes().chain(process.to_le_bytes())), process)
+}
+
+/// FNV-1a, mixed (the finalizer of splitmix64): the same in every process and every build, which the standard library's
+/// hashers do not promise.
+pub(super) fn stable_hash(bytes: impl Iterator<Item = u8>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let bytes = key.bytes().chain(process.to_le_bytes());
     let mut hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (hash ^ (hash >> 31), process)
+    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use uuid::Uuid;
 
+use super::fleet::stable_hash;
 use super::limit::{Limit, Strategy, Window};
 use super::rule::{Per, Rule};
 
-/// A counted client: an IPv4 address, or an IPv6 network of the configured length.
+/// A counted client: an IPv4 address, or an IPv6 network of the configured length; or a worker of an E2E suite.
 ///
-/// Prints as it stands in keys: `127.0.0.1`, `2001:db8:1:2::/64`.
+/// Prints as it stands in keys: `127.0.0.1`, `2001:db8:1:2::/64`, `@worker-7`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Client(Kind);
 
@@ -18,8 +19,13 @@ pub struct Client(Kind);
 enum Kind {
     V4([u8; 4]),
     V6([u8; 16], u8),
+    /// A name in ASCII, filled up with zeros.
+    Worker([u8; MOST_NAME]),
     Unknown,
 }
+
+/// Longest name of a worker that stands in keys as it is, in bytes: what fits without making every key larger.
+const MOST_NAME: usize = 22;
 
 impl Client {
     /// The client behind `address`. An IPv4-mapped address (`::ffff:1.2.3.4`) is the IPv4 one, so that a dual-stack
@@ -37,11 +43,37 @@ impl Client {
         }
     }
 
+    /// A worker of an E2E suite, wherever its requests come from. Of a name that is long, or not made of letters, digits
+    /// and `-_.`, the key shows the start and a digest, which no plain name can look like.
+    #[must_use]
+    pub fn worker(name: &[u8]) -> Self {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        let mut shown: Vec<u8> = name.iter().copied().filter(is_plain).collect();
+        if shown.len() < name.len() || shown.len() > MOST_NAME {
+            shown.truncate(MOST_NAME - 17);
+            shown.extend(format!("~{:016x}", stable_hash(name.iter().copied())).bytes());
+        }
+        Self::named(&shown)
+    }
+
+    fn named(shown: &[u8]) -> Self {
+        let mut name = [0; MOST_NAME];
+        for (place, byte) in name.iter_mut().zip(shown) {
+            *place = *byte;
+        }
+        Self(Kind::Worker(name))
+    }
+
     /// Reads what [`Display`](fmt::Display) wrote.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         if name == "unknown" {
             return Some(Self::unknown());
+        }
+        if let Some(worker) = name.strip_prefix('@') {
+            let is_shown = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+            let fits = (1..=MOST_NAME).contains(&worker.len()) && worker.bytes().all(is_shown);
+            return fits.then(|| Self::named(worker.as_bytes()));
         }
         match name.split_once('/') {
             None => Some(Self(Kind::V4(name.parse::<Ipv4Addr>().ok()?.octets()))),
@@ -64,6 +96,10 @@ impl fmt::Display for Client {
         match self.0 {
             Kind::V4(octets) => Ipv4Addr::from(octets).fmt(f),
             Kind::V6(octets, prefix) => write!(f, "{}/{prefix}", Ipv6Addr::from(octets)),
+            Kind::Worker(name) => {
+                let shown = str::from_utf8(&name).unwrap_or_default();
+                write!(f, "@{}", shown.trim_end_matches('\0'))
+            }
             Kind::Unknown => f.write_str("unknown"),
         }
     }
@@ -289,6 +325,16 @@ impl CounterKey {
         self.rule
     }
 
+    /// Who is counted here; `None` where it is all that found no room.
+    pub(super) fn whose(&self) -> Option<Subject> {
+        match &self.subject {
+            Counted::Client(client) => Some(Subject::Client(*client)),
+            Counted::Account(mac) => Some(Subject::Account(mac.to_string())),
+            Counted::Token(token) => Some(Subject::Token(*token)),
+            Counted::Overflow => None,
+        }
+    }
+
     /// Whether `subject` is counted here.
     #[must_use]
     pub fn counts(&self, subject: &Subject) -> bool {
@@ -405,6 +451,44 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_has_a_name_of_his_own_however_he_is_called() {
+        let shown = |name: &str| Client::worker(name.as_bytes()).to_string();
+        assert_eq!(shown("worker-7"), "@worker-7");
+        assert_eq!(shown("chromium-worker-number"), "@chromium-worker-number");
+        let mut seen = std::collections::HashSet::new();
+        let long = "5f0c1d3e-0d0a-4b1c-9c5e-000000000000";
+        for name in [
+            "worker-7",
+            "worker-8",
+            "worker 7",
+            "worker:7",
+            "127.0.0.1",
+            "unknown",
+            "gw0",
+            long,
+            &long[1..],
+            "é",
+            "*",
+        ] {
+            let shown = shown(name);
+            assert_eq!(
+                Client::from_name(&shown),
+                Some(Client::worker(name.as_bytes())),
+                "{name}"
+            );
+            assert!(
+                shown.len() <= 23 && !shown.contains([':', '/', '*', ' ']),
+                "{shown}"
+            );
+            assert!(seen.insert(shown), "{name}");
+        }
+        assert_ne!(
+            Client::worker(b"127.0.0.1"),
+            Client::of("127.0.0.1".parse().unwrap(), 64)
+        );
+    }
+
+    #[test]
     fn keys_are_those_of_the_contract() {
         use Strategy::{Exact, Fixed};
         let client = Client::of("127.0.0.1".parse().unwrap(), 64);
@@ -479,6 +563,8 @@ mod tests {
             Subject::Client(Client::of("127.0.0.1".parse().unwrap(), 64)),
             Subject::Client(Client::of("2001:db8:1:2::9".parse().unwrap(), 64)),
             Subject::Client(Client::unknown()),
+            Subject::Client(Client::worker(b"worker-7")),
+            Subject::Client(Client::worker(b"a name: of a test / with *")),
             Subject::Account("ab12".to_owned()),
         ];
         for subject in subjects {

@@ -135,6 +135,29 @@ async fn read_subjects(link: &Link, rules: &Rules, subjects: &[Subject]) -> Resu
     Ok(readings)
 }
 
+/// Drops every counter in Redis with its window. `heard_within`: how long other processes, if there are any, may take to
+/// hear of it; until then they may bring back what they remember.
+pub(super) async fn empty(link: &Link, heard_within: Option<Duration>) -> Result<(), Failure> {
+    let keys = link.counters(":*").await?;
+    if let Some(heard_within) = heard_within {
+        let subjects: Vec<Subject> = keys.iter().filter_map(CounterKey::whose).collect();
+        for batch in subjects.chunks(BATCH) {
+            link.note_reset(batch).await?;
+        }
+        delete(link, &keys).await?;
+        tokio::time::sleep(heard_within).await;
+        return delete(link, &link.counters(":*").await?).await;
+    }
+    delete(link, &keys).await
+}
+
+async fn delete(link: &Link, keys: &[CounterKey]) -> Result<(), Failure> {
+    for batch in keys.chunks(BATCH) {
+        try_join_all(batch.iter().map(|key| link.delete(key))).await?;
+    }
+    Ok(())
+}
+
 async fn reset(link: &Link, rules: &Rules, subjects: &[Subject]) -> Result<usize, Failure> {
     link.note_reset(subjects).await?;
     let readings = read_subjects(link, rules, subjects).await?;

@@ -20,6 +20,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(300);
 const PROBES_AT_ONCE: usize = 6;
 /// How often this process says that it is alive.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// How long another process may take to hear of a reset.
+pub(super) const HEARD_WITHIN: Duration = Duration::from_millis(1300);
 /// How long a silent process is taken for alive.
 const LIFE: Duration = Duration::from_secs(5);
 /// Counters told to Redis at once.

@@ -14,6 +14,8 @@ use uuid::Uuid;
 use super::breaker::Breaker;
 use super::fleet::Fleet;
 use super::key::{CounterKey, Subject};
+use super::operator;
+use super::recovery::HEARD_WITHIN;
 use super::store::memory::{MemoryStore, Prepared};
 use super::store::redis::{Failure, Link, RedisStore};
 use super::store::{Answer, Ask, Moment, Standing, Taken};
@@ -309,6 +311,25 @@ impl Remote {
             }
         });
         futures_util::future::join_all(cleared).await;
+    }
+
+    /// Drops every counter, here and in Redis, for which it waits as long as for a connection.
+    pub async fn empty(&self) -> Result<(), Failure> {
+        self.memory.empty();
+        let mut phase = self.phase.subscribe();
+        let started = phase.wait_for(|phase| *phase != Phase::Starting);
+        let _ = tokio::time::timeout(self.settings.connect_timeout, started).await;
+        let Some(link) = self.link() else {
+            return Err(Failure::Disconnected("Redis is lost".to_owned()));
+        };
+        let others = self
+            .fleet
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .has_others();
+        operator::empty(&link, others.then_some(HEARD_WITHIN)).await?;
+        self.memory.empty();
+        Ok(())
     }
 
     /// Waits for one call within what is left to the request, and tells the breaker.

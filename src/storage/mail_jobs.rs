@@ -186,6 +186,18 @@ pub async fn is_mail_ready(on: &mut Connection, now: Timestamp) -> Result<bool, 
     Ok(ready.is_some_and(|(count,)| count > 0))
 }
 
+/// Whether a mail, to `recipient` if one is given, is due or in hand. One that waits for another try is not.
+pub async fn is_mail_on_its_way(
+    on: &mut Connection,
+    recipient: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let sql = "SELECT COUNT(*) FROM mail_jobs \
+               WHERE ($1 IS NULL OR recipient = $1) AND (due_at <= $2 OR attempts = 0 OR leased_until > $2)";
+    let waiting = fetch_optional!((i64,), on, sql, recipient, now)?;
+    Ok(waiting.is_some_and(|(count,)| count > 0))
+}
+
 /// Notes that the recipient's mail limit has been charged for this job, so that a retry does not again.
 pub async fn mark_mail_charged(on: &mut Connection, job: &MailJob) -> Result<(), StorageError> {
     execute!(

@@ -17,6 +17,7 @@ mod error;
 mod known_clients;
 mod mail_jobs;
 mod one_time_tokens;
+mod reset;
 mod sessions;
 mod user_admin;
 mod users;
@@ -41,13 +42,14 @@ pub use database::{Connection, Database, PoolState, Transaction};
 pub use error::{ConnectError, MigrateError, StorageError};
 pub use known_clients::{known_clients, remember_client, sweep_known_clients};
 pub use mail_jobs::{
-    MailJob, MailKind, MailQueue, NewMailJob, claim_mail, finish_mail, is_mail_ready, mail_queue,
-    mark_mail_charged, queue_mail, queue_mail_if_room, renew_mail, retry_mail,
+    MailJob, MailKind, MailQueue, NewMailJob, claim_mail, finish_mail, is_mail_on_its_way, is_mail_ready,
+    mail_queue, mark_mail_charged, queue_mail, queue_mail_if_room, renew_mail, retry_mail,
 };
 pub use one_time_tokens::{
     NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_by_hand, add_token_of_job,
     find_token, hand_over_token, redeem_token, sweep_tokens,
 };
+pub use reset::delete_everybody;
 pub use sessions::{
     EndReason, NewSession, Rotation, Session, SessionOfUser, add_session, end_other_sessions, end_session,
     end_session_by_id, end_session_of_family, end_sessions_of_user, erase_grace_successors,

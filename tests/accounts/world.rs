@@ -70,6 +70,7 @@ impl World {
             verify_token_lifetime: days(1),
             audit_retention: days(90),
             log_links: false,
+            outbox: None,
         };
         let mut choices = Choices {
             settings,

@@ -35,4 +35,6 @@ mod refresh;
 mod register;
 mod sessions;
 mod surface;
+mod test_endpoints;
+mod test_endpoints_redis;
 mod tokens;

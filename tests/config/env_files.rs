@@ -174,7 +174,7 @@ fn every_commented_line_of_the_example_may_be_uncommented() {
             .look_only(),
     )
     .unwrap();
-    for variable in variables().into_iter().filter(|variable| !variable.later) {
+    for variable in variables() {
         let name = variable.name;
         let Some(line) = example
             .lines()
@@ -219,7 +219,7 @@ fn the_examples_secrets_are_refused() {
 #[test]
 fn every_variable_stands_in_the_readme() {
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    for variable in variables().iter().filter(|variable| !variable.later) {
+    for variable in variables() {
         assert!(
             readme.contains(&format!("`{}`", variable.name)),
             "README names no `{}`",

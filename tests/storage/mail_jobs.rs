@@ -157,3 +157,23 @@ on_both_engines! {
         assert_eq!((later.in_hand, later.retrying), (0, 2), "its worker is gone");
     }
 }
+
+on_both_engines! {
+    async fn a_mail_is_on_its_way_until_it_is_sent_or_put_off(db) {
+        let mut on = db.write().await.unwrap();
+        let to = Some("ada@example.com");
+        assert!(!s::is_mail_on_its_way(&mut on, to, at(0)).await.unwrap());
+        s::queue_mail(&mut on, &new_job(MailKind::PasswordReset, "ada@example.com")).await.unwrap();
+        assert!(s::is_mail_on_its_way(&mut on, to, at(0)).await.unwrap());
+        assert!(!s::is_mail_on_its_way(&mut on, Some("grace@example.com"), at(0)).await.unwrap());
+        assert!(s::is_mail_on_its_way(&mut on, None, at(0)).await.unwrap());
+        let taken = s::claim_mail(&mut on, at(0), at(60)).await.unwrap().unwrap();
+        assert!(s::is_mail_on_its_way(&mut on, to, at(0)).await.unwrap(), "in hand");
+        s::retry_mail(&mut on, &taken, at(90)).await.unwrap();
+        assert!(!s::is_mail_on_its_way(&mut on, to, at(89)).await.unwrap(), "put off");
+        assert!(s::is_mail_on_its_way(&mut on, to, at(90)).await.unwrap(), "due again");
+        let again = s::claim_mail(&mut on, at(90), at(120)).await.unwrap().unwrap();
+        s::finish_mail(&mut on, &again).await.unwrap();
+        assert!(!s::is_mail_on_its_way(&mut on, to, at(90)).await.unwrap());
+    }
+}

@@ -11,6 +11,7 @@ mod migrations;
 mod one_time_tokens;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod reset;
 mod sessions;
 mod user_admin;
 mod users;

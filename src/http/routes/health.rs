@@ -82,7 +82,7 @@ async fn health(State(http): State<Arc<Http>>) -> Answer<Health> {
         StoreState::Degraded => "degraded",
         StoreState::Off => "off",
     };
-    let version = (!http.settings.production).then_some(env!("CARGO_PKG_VERSION"));
+    let version = (!http.settings.life.is_production()).then_some(env!("CARGO_PKG_VERSION"));
     let timestamp = http.clock.now();
     Answer(
         code,

@@ -15,6 +15,7 @@ pub mod me;
 pub mod password_reset;
 pub mod rate_limits;
 pub mod sessions;
+pub mod test;
 
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ impl Routes {
     }
 }
 
-/// All endpoints.
+/// All endpoints but the gateway's and those of E2E suites, which `http::router` puts beside them.
 #[must_use]
 pub fn all() -> Routes {
     auth::routes()

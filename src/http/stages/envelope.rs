@@ -47,6 +47,19 @@ pub struct Context {
     pub is_page: bool,
     /// The value of `X-Request-Id`.
     pub request_id: Arc<str>,
+    /// Whether it may ask for more than others.
+    pub whence: Whence,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whence {
+    /// Another machine, or nobody knows.
+    Elsewhere,
+    /// This machine, all its way.
+    Here,
+    /// An E2E suite that is let in (`suite.rs`).
+    Suite,
 }
 
 /// The stage.
@@ -121,7 +134,7 @@ fn context_of(http: &Http, request: &Request) -> Context {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let trusted = &http.settings.trusted_proxies;
     http.unbelieved.notice(peer, request.headers(), trusted);
-    let ClientAddress { ip, proven } = client_ip::resolve(peer, request.headers(), trusted);
+    let ClientAddress { ip, proven, is_local } = client_ip::resolve(peer, request.headers(), trusted);
     let limits = http.limiter.settings();
     let from_proxy = peer
         .map(|peer| peer.to_canonical())
@@ -132,6 +145,7 @@ fn context_of(http: &Http, request: &Request) -> Context {
         is_page: http.pages.is_some() && pages::is_page(request.uri().path()),
         exempt: proven && limits.allowlist.iter().any(|net| net.contains(&ip)),
         request_id: request_id(request.headers(), from_proxy),
+        whence: if is_local { Whence::Here } else { Whence::Elsewhere },
     }
 }
 
@@ -210,7 +224,7 @@ fn write_headers(headers: &mut HeaderMap, http: &Http, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    if http.settings.production {
+    if http.settings.life.is_production() {
         headers.insert(
             STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=63072000"),

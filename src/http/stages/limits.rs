@@ -10,13 +10,13 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
-use super::{Rest, Stage, run};
+use super::{Rest, Stage, run, suite};
 use crate::audit::{Event, EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::pages;
-use crate::http::stages::envelope::Context;
+use crate::http::stages::envelope::{Context, Whence};
 use crate::rate_limit::{Charge, Decision, Rule, RuleReport, Subject};
 
 /// `X-RateLimit-Limit`: the count of the tightest rule.
@@ -63,13 +63,14 @@ impl EndpointRules {
     }
 }
 
-/// Everything under `/api/`, known path or not, and the pages, which do the same work. An allow-listed client is
-/// never limited.
+/// Everything under `/api/`, known path or not, but the test endpoints for those who may use them; and the pages, which do
+/// the same work. An allow-listed client is never limited.
 #[must_use]
 pub fn covered_by_global(request: &Request) -> bool {
     let context = request.extensions().get::<Context>();
     context.is_some_and(|context| {
-        !context.exempt && (context.is_page || request.uri().path().starts_with("/api/"))
+        let is_free = context.exempt || context.whence == Whence::Suite && suite::is_endpoint(request.uri());
+        !is_free && (context.is_page || request.uri().path().starts_with("/api/"))
     })
 }
 

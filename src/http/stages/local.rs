@@ -4,6 +4,7 @@
 //! It enforces no documented limit: at its default it is never the tighter of the two.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -29,16 +30,20 @@ use crate::telemetry::metrics::Counter;
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts by the client that the envelope found.
-#[derive(Clone, Debug)]
-pub struct ByClient;
+#[derive(Clone, Debug, Default)]
+pub struct ByClient {
+    /// How often all buckets were filled up. The library cannot empty its map, but those of an earlier generation are
+    /// found by no key and go with the next sweeps.
+    generation: Arc<AtomicU32>,
+}
 
 impl KeyExtractor for ByClient {
-    type Key = Client;
+    type Key = (Client, u32);
 
-    fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Client, GovernorError> {
+    fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Self::Key, GovernorError> {
         let context = request.extensions().get::<Context>();
         context
-            .map(|context| context.client)
+            .map(|context| (context.client, self.generation.load(Ordering::Relaxed)))
             .ok_or(GovernorError::UnableToExtractKey)
     }
 }
@@ -46,6 +51,7 @@ impl KeyExtractor for ByClient {
 /// The buckets of all clients.
 #[derive(Clone)]
 pub struct LocalStage {
+    by: ByClient,
     buckets: Arc<GovernorConfig<ByClient, NoOpMiddleware>>,
     burst: u32,
     clock: Clock,
@@ -57,13 +63,15 @@ impl LocalStage {
     #[must_use]
     pub fn new(burst: u32, clock: Clock) -> Option<Self> {
         let per_second = f64::from(burst) / 2.0;
-        let mut builder = GovernorConfigBuilder::default().key_extractor(ByClient);
+        let by = ByClient::default();
+        let mut builder = GovernorConfigBuilder::default().key_extractor(by.clone());
         // `.period()` is the time for one token; `.per_second(n)` would mean one token every n seconds.
         let config = builder
             .period(Duration::from_secs_f64(1.0 / per_second.max(0.5)))
             .burst_size(burst)
             .finish()?;
         Some(Self {
+            by,
             buckets: Arc::new(config),
             burst,
             clock,
@@ -75,6 +83,11 @@ impl LocalStage {
     #[must_use]
     pub fn refusals(&self) -> u64 {
         self.refusals.get()
+    }
+
+    /// Fills everybody's bucket up.
+    pub fn refill(&self) {
+        self.by.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets every client whose bucket is full. Without it the map would grow with each new client.

@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod limits;
 pub mod local;
 pub mod origin;
+pub mod suite;
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -321,6 +321,13 @@ impl MemoryStore {
         }
     }
 
+    /// Drops every counter, as if nothing had ever been counted.
+    pub fn empty(&self) {
+        for shard in &self.shards {
+            lock(shard).empty();
+        }
+    }
+
     fn place(&self, key: &CounterKey) -> usize {
         self.place_of(key.counted())
     }

@@ -109,6 +109,13 @@ impl Link {
         }))
     }
 
+    /// Drops a counter and its window: the next take opens a new one.
+    pub async fn delete(&self, key: &CounterKey) -> Result<(), Failure> {
+        let mut call = redis::cmd("DEL");
+        call.arg(key.name(&self.0.names.prefix));
+        Ok(self.0.send(&call).await.map(|_| ())?)
+    }
+
     /// Resets by operators since `heard_us` (Unix microseconds of Redis).
     pub async fn resets(&self, heard_us: i64) -> Result<Vec<(i64, Subject)>, Failure> {
         let mut call = redis::cmd("ZRANGEBYSCORE");

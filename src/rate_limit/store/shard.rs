@@ -202,6 +202,11 @@ impl Shard {
         }
     }
 
+    /// Drops all counters.
+    pub(super) fn empty(&mut self) {
+        *self = Self::new(self.most);
+    }
+
     /// Forgets what is older than `asked_at` of the counters that `goes` names.
     pub(super) fn forget(&mut self, goes: impl Fn(&CounterKey) -> bool, asked_at: Moment) {
         self.counters

@@ -1,0 +1,102 @@
+//! For E2E suites: read the mails, start from nothing, move the clock (contract, section 6). These routes exist only with
+//! `ENABLE_TEST_ENDPOINTS`; who is let in is `stages/suite.rs`.
+//!
+//! Reset and clock act on the whole server: between runs only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::routing::{MethodRouter, get, post};
+use serde::Deserialize;
+use tower::Layer as _;
+use url::form_urlencoded;
+use validator::Validate;
+
+use crate::accounts::Email;
+use crate::field::FieldError;
+use crate::http::Http;
+use crate::http::error::ApiError;
+use crate::http::extract::{Answer, Body};
+use crate::http::stages::Around;
+use crate::http::stages::suite::Door;
+use crate::mail::SentMail;
+
+/// The longest that a reset waits for the requests that are under way.
+const QUIET_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The farthest that the clock goes, in seconds since the start: a hundred years.
+const FARTHEST: u64 = 100 * 366 * 24 * 60 * 60;
+
+/// The routes of this file.
+pub fn router(http: &Arc<Http>) -> Router<Arc<Http>> {
+    // The door stands around all methods: axum's own answer to a wrong one would tell that there is something.
+    let guarded = |route: MethodRouter<Arc<Http>>| Around(Door).layer(route.with_state(Arc::clone(http)));
+    Router::new()
+        .route_service("/api/v1/test/outbox", guarded(get(outbox)))
+        .route_service("/api/v1/test/reset", guarded(post(reset)))
+        .route_service("/api/v1/test/clock", guarded(post(clock)))
+}
+
+/// The mails to `?to=`, newest first. Waits for mail on its way.
+async fn outbox(State(http): State<Arc<Http>>, uri: Uri) -> Result<Answer<Vec<SentMail>>, ApiError> {
+    let refused = |error: FieldError| ApiError::validation_failed(vec![error]);
+    // A plus is a plus: addresses have no spaces, and `?to=ada+1@example.com` is easily written.
+    let query = uri.query().unwrap_or_default().replace('+', "%2B");
+    let to = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "to");
+    let (_, to) = to.ok_or_else(|| refused(FieldError::new("/to", "required", "This field is required.")))?;
+    let to = Email::parse(&to).map_err(|error| refused(error.at("/to")))?;
+    let mails = http.accounts.mails_to(&to).await?;
+    Ok(Answer(StatusCode::OK, mails))
+}
+
+/// Empties accounts, mails and counters.
+async fn reset(State(http): State<Arc<Http>>) -> Result<StatusCode, ApiError> {
+    // A task of its own: a client that goes away leaves nothing half done.
+    tokio::spawn(async move { reset_all(&http).await })
+        .await
+        .map_err(|_| ApiError::internal())?
+}
+
+async fn reset_all(http: &Http) -> Result<StatusCode, ApiError> {
+    let Ok(_quiet) = tokio::time::timeout(QUIET_PATIENCE, http.under_way.write()).await else {
+        tracing::warn!("not reset: requests were still under way after 5 seconds");
+        return Err(ApiError::overloaded());
+    };
+    http.accounts.delete_everybody().await?;
+    http.api_tokens.forget_everything();
+    if let Some(stage) = &http.local_stage {
+        stage.refill();
+    }
+    http.limiter.empty().await.map_err(|error| {
+        tracing::warn!(%error, "accounts and mails are reset, the counters in Redis are not");
+        ApiError::unavailable()
+    })?;
+    tracing::warn!("a test suite has emptied accounts, mails and counters");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, Validate)]
+struct ClockBody {
+    advance_seconds: i64,
+}
+
+/// Moves the server's clock forward.
+async fn clock(State(http): State<Arc<Http>>, Body(body): Body<ClockBody>) -> Result<StatusCode, ApiError> {
+    let gone = http.clock.advanced().as_secs();
+    let seconds = u64::try_from(body.advance_seconds).ok();
+    let Some(seconds) = seconds.filter(|seconds| *seconds <= FARTHEST.saturating_sub(gone)) else {
+        let message = "The clock moves forward by whole seconds, and at most a hundred years in all.";
+        let refused = FieldError::new("/advance_seconds", "out_of_range", message);
+        return Err(ApiError::validation_failed(vec![refused]));
+    };
+    http.accounts.pass_time(Duration::from_secs(seconds)).await?;
+    if let Some(stage) = &http.local_stage {
+        stage.refill();
+    }
+    http.api_tokens.sweep().await?;
+    tracing::warn!(seconds, "a test suite has moved the clock");
+    Ok(StatusCode::NO_CONTENT)
+}
