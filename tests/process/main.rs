@@ -29,6 +29,7 @@ mod databases;
 mod drain;
 mod fleet;
 mod limits;
+mod production;
 mod proxies;
 mod redis_lost;
 mod refusals;

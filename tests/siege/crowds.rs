@@ -20,14 +20,28 @@ async fn ask(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// REL-09: with 256 file descriptors and 1,000 clients nothing breaks, who is inside is served, the database keeps
-/// its connections, and when the crowd leaves all is well again.
+/// REL-09: with 256 file descriptors and 1,000 clients nothing breaks, who is inside is served, database and Redis keep
+/// their connections, and when the crowd leaves all is well again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_clients_than_file_descriptors_only_wait() {
     let _quiet = crate::QUIET.read().await;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let directory = tempfile::tempdir().unwrap();
-    let stile = undefended(&directory).descriptors(256).start();
+    let redis = crate::redis::RedisServer::start().await;
+    let stile = undefended(&directory)
+        .set("ENABLE_RATE_LIMITING", "true")
+        .set("RATE_LIMIT_GLOBAL", "off")
+        .set("REDIS_URL", redis.url())
+        .set("REDIS_COMMAND_TIMEOUT_MS", "2000")
+        .descriptors(256)
+        .start();
+    let counted_in = async || {
+        let health = client().get(stile.url("/health")).send().await.unwrap();
+        health.text().await.unwrap()
+    };
+    while !counted_in().await.contains(r#""rate_limiter":"redis""#) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut inside = TcpStream::connect(stile.address()).await.unwrap();
     assert!(ask(&mut inside).await.starts_with("HTTP/1.1 200"));
     let mut crowd = JoinSet::new();
@@ -47,6 +61,19 @@ async fn more_clients_than_file_descriptors_only_wait() {
         .header("content-type", "application/json")
         .body(r#"{"email":"ada@example.com","password":"correct-horse-battery-9"}"#);
     assert_eq!(register.send().await.unwrap().status(), 201);
+    assert_eq!(
+        redis
+            .command(&["GET", "rate_limit:registration:ip:127.0.0.1"])
+            .await,
+        "1",
+        "it is counted in Redis"
+    );
+    assert!(counted_in().await.contains(r#""rate_limiter":"redis""#));
+    assert_eq!(
+        stile.out.count("rate_limiter_degraded"),
+        0,
+        "Redis was not lost meanwhile"
+    );
     assert!(ask(&mut inside).await.starts_with("HTTP/1.1 200"));
 }
 
