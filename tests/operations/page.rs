@@ -174,3 +174,25 @@ fn every_link_of_the_page_leads_somewhere() {
     }
     assert!(links > 10);
 }
+
+/// `docs/SECURITY.md`: a case that it names has a test of that name.
+#[test]
+fn every_case_that_the_security_page_names_has_a_test() {
+    let mut tests = String::new();
+    for folder in ["tests", "src"] {
+        for (file, text) in crate::files::sources(&crate::repository(folder)) {
+            if !file.ends_with("tests/operations/page.rs") {
+                tests.push_str(&text);
+            }
+        }
+    }
+    let page = text_of("docs/SECURITY.md");
+    let mut named = 0;
+    for line in page.split("<sub>").skip(1) {
+        for case in line.split("</sub>").next().unwrap().split(", ") {
+            assert!(tests.contains(case), "{case} has no test");
+            named += 1;
+        }
+    }
+    assert!(named > 60, "{named}");
+}
