@@ -28,6 +28,7 @@ mod mail_delivery;
 mod metrics;
 mod openapi;
 mod pages;
+mod pages_account;
 mod pages_doors;
 mod pages_limits;
 mod password_reset;

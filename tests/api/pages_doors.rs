@@ -16,6 +16,15 @@ const FORMS: &[&str] = &[
     "/reset-password",
     "/verify-email",
     "/verify-email/resend",
+    "/account/name",
+    "/account/email",
+    "/account/password",
+    "/account/sessions/end-others",
+    "/account/sessions/01a20198-d819-77d0-bbba-1eb672b949e3/end",
+    "/account/tokens",
+    "/account/tokens/01a20198-d819-77d0-bbba-1eb672b949e3/rotate",
+    "/account/tokens/01a20198-d819-77d0-bbba-1eb672b949e3/revoke",
+    "/account/delete",
 ];
 
 /// Login forms too: who is signed in as somebody else tells him what is his (OWASP, login CSRF).
@@ -30,7 +39,8 @@ async fn a_form_of_another_site_or_without_its_proof_is_refused() {
         ("token", "x"),
     ];
     for path in FORMS {
-        let page = if *path == "/sign-out" { "/account" } else { path };
+        let is_inside = *path == "/sign-out" || path.starts_with("/account");
+        let page = if is_inside { "/account" } else { path };
         browser.open(page).await;
         let good = (browser.origin.clone(), browser.token.clone());
         for origin in [

@@ -41,6 +41,12 @@ impl Fields {
         Some(self.get(name)).filter(|value| !value.trim().is_empty())
     }
 
+    /// Nothing of it but `name`.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Self {
+        Self(vec![(name.to_owned(), self.get(name).to_owned())])
+    }
+
     /// Every value of `name`.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         let of_name = self.0.iter().filter(move |(own, _)| own == name);

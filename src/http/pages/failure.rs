@@ -36,14 +36,12 @@ pub fn page_of(mut response: Response, pages: &Pages, request_id: &str) -> Respo
     let status = response.status();
     let problem = response.extensions_mut().remove::<Problem>();
     let problem = problem.unwrap_or_else(|| ApiError::for_status(status).problem().clone());
-    let faults = match problem.limit {
-        Some((rule, seconds)) => Faults::of(ApiError::rate_limited(rule, seconds)),
+    let faults = match &problem.limit {
+        Some((rule, seconds)) => Faults::of(ApiError::rate_limited(rule.clone(), *seconds)),
         None => Faults::default(),
     };
-    let text = match &faults.alert {
-        Some(alert) => alert.as_ref(),
-        None => &problem.detail,
-    };
+    let words = reply::in_words(&problem);
+    let text = faults.alert.as_ref().unwrap_or(&words);
     let page = FailurePage {
         frame: Frame::bare(pages, title(status)),
         faults: &faults,

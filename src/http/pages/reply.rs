@@ -11,6 +11,7 @@ use url::form_urlencoded;
 use super::Pages;
 use super::brand::Brand;
 use super::visit::Visitor;
+use crate::clock::Timestamp;
 use crate::field::FieldError;
 use crate::http::Http;
 use crate::http::error::{ApiError, Problem};
@@ -33,7 +34,18 @@ pub struct Frame<'a> {
     pub form_token: String,
     /// Who is signed in, on pages that are theirs.
     pub user: Option<&'a crate::accounts::User>,
+    /// Addresses and titles of the pages beside this one.
+    pub tabs: &'static [(&'static str, &'static str)],
 }
+
+/// Addresses and titles of the account's pages.
+const TABS: &[(&str, &str)] = &[
+    ("/account", "Profile"),
+    ("/account/password", "Password"),
+    ("/account/sessions", "Sessions"),
+    ("/account/tokens", "API tokens"),
+    ("/account/activity", "Activity"),
+];
 
 impl<'a> Frame<'a> {
     /// A page of a visitor. 404 while there are no pages, which nobody gets to see.
@@ -59,6 +71,7 @@ impl<'a> Frame<'a> {
             mark: asset(pages.assets.mark.path()),
             form_token: String::new(),
             user: None,
+            tabs: TABS,
         }
     }
 }
@@ -98,7 +111,8 @@ impl Faults {
     /// What is wrong with the field `name`; empty if nothing is.
     #[must_use]
     pub fn at(&self, name: &str) -> &str {
-        let own = |fault: &&FieldError| fault.pointer.trim_start_matches('/') == name;
+        // `/scopes/0` is the field `scopes`.
+        let own = |fault: &&FieldError| fault.pointer.split('/').nth(1) == Some(name);
         let fault = self.fields.iter().find(own);
         fault.map_or("", |fault| fault.message.as_str())
     }
@@ -146,6 +160,20 @@ pub fn span(seconds: u64) -> String {
     format!("{count} {unit}{plural}")
 }
 
+/// A moment as everybody can read it; our script shows it in the reader's own time: `2026-11-22 08:12 UTC`.
+#[must_use]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand over references")]
+pub fn date(at: &Timestamp) -> String {
+    let text = at.to_string();
+    match text
+        .split_once('T')
+        .and_then(|(day, time)| Some((day, time.get(..5)?)))
+    {
+        Some((day, minute)) => format!("{day} {minute} UTC"),
+        None => text,
+    }
+}
+
 /// What a limit's refusal means to the person who meets it.
 fn too_often(rule: &str) -> &'static str {
     match rule {
@@ -161,7 +189,7 @@ fn too_often(rule: &str) -> &'static str {
 }
 
 /// The API's sentences serve here too, but for those that speak of requests and tokens.
-fn in_words(problem: &Problem) -> Cow<'static, str> {
+pub fn in_words(problem: &Problem) -> Cow<'static, str> {
     match problem.code {
         "invalid_credentials" => {
             "This e-mail address and password do not belong together. Please check both.".into()
@@ -170,6 +198,7 @@ fn in_words(problem: &Problem) -> Cow<'static, str> {
             "This link or code is not good any more. It works once and only for a while, and a newer one replaces it."
                 .into()
         }
+        "token_invalid" | "token_expired" => "You are signed out. Please sign in again.".into(),
         _ => problem.detail.clone(),
     }
 }

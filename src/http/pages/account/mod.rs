@@ -1,44 +1,26 @@
-//! The account of whoever is signed in.
+//! The account of whoever is signed in: one file a page.
 
-use std::sync::Arc;
+mod activity;
+mod password;
+mod profile;
+mod sessions;
+mod tokens;
 
-use askama::Template;
-use axum::extract::State;
-use axum::http::Uri;
-use axum::response::Response;
-
-use super::reply::{self, Faults, Frame};
+use super::routing::Routes;
 use super::visit::Visitor;
-use crate::accounts::User;
-use crate::http::Http;
+use crate::accounts::Identity;
 use crate::http::error::ApiError;
-use crate::http::extract::Fields;
-use crate::http::pages::routing::Routes;
 
 /// The routes of the account.
 pub fn routes() -> Routes {
-    Routes::default().page("/account", show)
+    profile::routes()
+        .and(password::routes())
+        .and(sessions::routes())
+        .and(tokens::routes())
+        .and(activity::routes())
 }
 
-#[derive(Template)]
-#[template(path = "account.html")]
-struct AccountPage<'a> {
-    frame: Frame<'a>,
-    user: &'a User,
-    /// What was just done that leads here.
-    done: &'static str,
-}
-
-async fn show(State(http): State<Arc<Http>>, visitor: Visitor, uri: Uri) -> Result<Response, ApiError> {
-    let identity = visitor.identity.as_ref().ok_or_else(ApiError::internal)?;
-    let page = AccountPage {
-        frame: Frame::of(&http, &visitor, "Your account")?,
-        user: &identity.user,
-        done: match Fields::of_query(&uri).get("done") {
-            "registered" => "Welcome! We have sent you a link to confirm your e-mail address.",
-            "verified" => "Your e-mail address is confirmed.",
-            _ => "",
-        },
-    };
-    reply::answer(&http, &page, &Faults::default())
+/// Whose account it is. The stage in front lets nobody else in.
+fn identity(visitor: &Visitor) -> Result<&Identity, ApiError> {
+    visitor.identity.as_ref().ok_or_else(ApiError::internal)
 }

@@ -95,6 +95,28 @@ function peek(input) {
   show(false);
 }
 
+// Times as the reader's clock shows them.
+function localTime(place) {
+  const at = new Date(place.dateTime);
+  if (!isNaN(at)) place.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+function copyButton(place) {
+  if (!navigator.clipboard) return;
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'plain';
+  button.textContent = 'Copy';
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(place.textContent);
+    button.textContent = 'Copied';
+  });
+  place.after(button);
+}
+
+one('.tabs [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
+all('time').forEach(localTime);
+all('[data-copy]').forEach(copyButton);
 all('input[type=password]').forEach(peek);
 all('[data-wait]').forEach(countDown);
 takeToken();
