@@ -151,7 +151,16 @@ pub async fn audit_rows_of_user(
     )
 }
 
-/// Deletes rows from before `before`; how many.
-pub async fn sweep_audit_rows(on: &mut Transaction, before: Timestamp) -> Result<u64, StorageError> {
-    execute!(on, "DELETE FROM audit_log WHERE at <= $1", before)
+/// Deletes `most` rows from before `before`; how many there were.
+pub async fn sweep_audit_rows(
+    on: &mut Connection,
+    before: Timestamp,
+    most: i64,
+) -> Result<u64, StorageError> {
+    execute!(
+        on,
+        "DELETE FROM audit_log WHERE id IN (SELECT id FROM audit_log WHERE at <= $1 ORDER BY at LIMIT $2)",
+        before,
+        most,
+    )
 }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_all};
+use super::database::{Connection, execute, fetch_all};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 
@@ -49,7 +49,17 @@ pub async fn known_clients(on: &mut Connection, user_id: Uuid) -> Result<Vec<Str
     Ok(known.into_iter().map(|known| known.client).collect())
 }
 
-/// Forgets clients not seen since `before`; how many.
-pub async fn sweep_known_clients(on: &mut Transaction, before: Timestamp) -> Result<u64, StorageError> {
-    execute!(on, "DELETE FROM known_clients WHERE seen_at <= $1", before)
+/// Forgets `most` clients not seen since `before`; how many there were.
+pub async fn sweep_known_clients(
+    on: &mut Connection,
+    before: Timestamp,
+    most: i64,
+) -> Result<u64, StorageError> {
+    execute!(
+        on,
+        "DELETE FROM known_clients WHERE seen_at <= $1 AND (user_id, client) IN \
+             (SELECT user_id, client FROM known_clients WHERE seen_at <= $1 ORDER BY seen_at LIMIT $2)",
+        before,
+        most,
+    )
 }

@@ -61,8 +61,9 @@ pub use user_admin::{
 };
 pub use users::{
     Account, LoginRow, NewUser, PasswordChange, Registration, UserRole, add_user, change_email,
-    change_password, delete_pending_user, delete_user, find_for_login, find_user, find_user_by_email,
-    record_login, register_pending, rehash_password, reset_password, set_full_name, verify_user,
+    change_password, delete_pending_user, delete_stale_pending_user, delete_user, find_for_login, find_user,
+    find_user_by_email, record_login, register_pending, rehash_password, reset_password, set_full_name,
+    stale_pending_users, verify_user,
 };
 pub use values::new_id;
 

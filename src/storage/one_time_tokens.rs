@@ -245,7 +245,13 @@ pub async fn redeem_token(
     )
 }
 
-/// Deletes expired tokens, used ones too; how many.
-pub async fn sweep_tokens(on: &mut Transaction, now: Timestamp) -> Result<u64, StorageError> {
-    execute!(on, "DELETE FROM one_time_tokens WHERE expires_at <= $1", now)
+/// Deletes `most` expired tokens, used ones too; how many there were.
+pub async fn sweep_tokens(on: &mut Connection, now: Timestamp, most: i64) -> Result<u64, StorageError> {
+    execute!(
+        on,
+        "DELETE FROM one_time_tokens WHERE expires_at <= $1 AND token_hash IN \
+             (SELECT token_hash FROM one_time_tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+        now,
+        most,
+    )
 }

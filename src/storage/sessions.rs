@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
+use super::database::{Connection, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use super::users::Account;
 use crate::clock::Timestamp;
@@ -358,11 +358,13 @@ pub async fn erase_grace_successors(on: &mut Connection, now: Timestamp) -> Resu
     )
 }
 
-/// Deletes sessions that expired, or were ended, before `before`; how many.
-pub async fn sweep_sessions(on: &mut Transaction, before: Timestamp) -> Result<u64, StorageError> {
+/// Deletes `most` sessions that expired, or were ended, before `before`; how many there were.
+pub async fn sweep_sessions(on: &mut Connection, before: Timestamp, most: i64) -> Result<u64, StorageError> {
     execute!(
         on,
-        "DELETE FROM sessions WHERE live_until <= $1 OR ended_at <= $1",
-        before
+        "DELETE FROM sessions WHERE id IN \
+             (SELECT id FROM sessions WHERE live_until <= $1 OR ended_at <= $1 LIMIT $2)",
+        before,
+        most,
     )
 }

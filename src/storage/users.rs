@@ -277,7 +277,7 @@ pub async fn reset_password(
 }
 
 /// Verifies the address `email`. With a registration the account becomes that one, which it can only while
-/// it is unverified. `None` if the account has another address by now, or is another's.
+/// it is unverified; what an administrator made of the address before, a registration has no claim to. `None` if the account has another address by now, or is another's.
 pub async fn verify_user(
     on: &mut Transaction,
     id: Uuid,
@@ -295,7 +295,7 @@ pub async fn verify_user(
         Some(registration) => fetch_optional!(
             Account,
             on,
-            "UPDATE users SET is_verified = TRUE, is_pending = FALSE, full_name = $4, password_hash = $3, \
+            "UPDATE users SET is_verified = TRUE, is_pending = FALSE, full_name = $4, password_hash = $3, role = 'user', \
                  password_version = password_version + 1 \
              WHERE id = $1 AND email = $2 AND NOT is_verified RETURNING *",
             id.to_string(),
@@ -325,9 +325,72 @@ pub async fn change_email(
     )
 }
 
+/// `$1`: registered before; `$2`: now.
+macro_rules! is_stale {
+    () => {
+        "is_pending AND role = 'user' AND created_at <= $1 \
+         AND NOT EXISTS (SELECT 1 FROM one_time_tokens AS link WHERE link.user_id = users.id AND expires_at > $2) \
+         AND NOT EXISTS (SELECT 1 FROM mail_jobs WHERE recipient = users.email)"
+    };
+}
+
 /// Makes way for somebody who has proven that `email` is his: an account there that was never proven or used.
 pub async fn delete_pending_user(on: &mut Transaction, email: &str) -> Result<(), StorageError> {
     execute!(on, "DELETE FROM users WHERE email = $1 AND is_pending", email).map(drop)
+}
+
+/// Accounts registered before `before` that were never proven nor used, and that no link proves any more: none is good
+/// at `now`, none is about to be mailed. `most` of them.
+pub async fn stale_pending_users(
+    on: &mut Connection,
+    before: Timestamp,
+    now: Timestamp,
+    most: i64,
+) -> Result<Vec<Uuid>, StorageError> {
+    let stale = fetch_all!(
+        RowId,
+        on,
+        concat!(
+            "SELECT id FROM users WHERE ",
+            is_stale!(),
+            " ORDER BY created_at LIMIT $3"
+        ),
+        before,
+        now,
+        most,
+    )?;
+    Ok(stale.into_iter().map(|user| user.id).collect())
+}
+
+/// Deletes such an account; `false` if it is none any more: it was proven, or registered anew.
+pub async fn delete_stale_pending_user(
+    on: &mut Transaction,
+    id: Uuid,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let id = id.to_string();
+    // In the order of locks that `storage` keeps.
+    execute!(
+        on,
+        "DELETE FROM one_time_tokens WHERE user_id = $1 AND expires_at <= $2",
+        id.as_str(),
+        now
+    )?;
+    // Whoever registers it anew at this moment waits here, or is waited for and then seen by the next statement.
+    execute!(
+        on,
+        "UPDATE users SET is_pending = is_pending WHERE id = $1 AND is_pending",
+        id.as_str()
+    )?;
+    let deleted = execute!(
+        on,
+        concat!("DELETE FROM users WHERE id = $3 AND ", is_stale!()),
+        before,
+        now,
+        id.as_str(),
+    )?;
+    Ok(deleted == 1)
 }
 
 /// Deletes the user and all that hangs on him; `None` if he is gone, or his password was changed since `seen_version`
@@ -353,7 +416,7 @@ pub async fn delete_user(
     // Only read: to lock the user first and delete him then would be two locks, and a circle with whoever holds
     // what hangs on him. A token that is made in this very moment goes with its user too, but is not among these.
     let tokens = fetch_all!(
-        TokenId,
+        RowId,
         on,
         "SELECT id FROM api_tokens WHERE user_id = $1",
         id.to_string()
@@ -368,7 +431,7 @@ pub async fn delete_user(
 }
 
 #[derive(FromRow)]
-struct TokenId {
+struct RowId {
     #[sqlx(try_from = "String")]
     id: Uuid,
 }

@@ -60,3 +60,17 @@ on_both_engines! {
         assert!(world.accounts.resend_verification("no address", &caller(1)).await.is_err());
     }
 }
+
+on_both_engines! {
+    /// Whoever proves an address by a registration of his own gets that registration, not what an administrator once made
+    /// of the address.
+    async fn a_registration_has_no_claim_to_the_role_of_the_account_before_it(db) {
+        let world = World::on(db, |choices| choices.settings.require_email_verification = true);
+        let operator = stile::accounts::Administrator::operator();
+        let account = stile::accounts::NewAccount { email: EMAIL, full_name: None, role: stile::accounts::Role::Admin };
+        world.accounts.create_user(&operator, &account).await.unwrap();
+        world.register_pending(EMAIL, PASSWORD).await;
+        world.accounts.verify_email(&world.token(EMAIL).await, &caller(1)).await.unwrap();
+        assert_eq!(world.login(EMAIL).await.user.role, stile::accounts::Role::User);
+    }
+}

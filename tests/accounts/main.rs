@@ -5,6 +5,7 @@ mod databases;
 mod delivery;
 mod email_change;
 mod email_verification;
+mod housekeeping;
 mod login;
 mod password_change;
 mod password_reset;

@@ -59,7 +59,7 @@ on_both_engines! {
         audit.record(&Event::new(EventKind::Register, Outcome::Success));
         audit.shutdown().await;
         let mut transaction = db.begin().await.unwrap();
-        assert_eq!(s::sweep_audit_rows(&mut transaction, at(9)).await.unwrap(), 1);
+        assert_eq!(s::sweep_audit_rows(&mut transaction, at(9), 10).await.unwrap(), 1);
         transaction.commit().await.unwrap();
         let rows = s::latest_audit_rows(&mut db.read().await.unwrap(), 10).await.unwrap();
         assert_eq!(rows.iter().map(|row| row.event.as_str()).collect::<Vec<_>>(), ["register"]);

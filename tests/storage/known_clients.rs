@@ -29,7 +29,7 @@ on_both_engines! {
         s::remember_client(&mut db.write().await.unwrap(), user, "old", at(0), 3).await.unwrap();
         s::remember_client(&mut db.write().await.unwrap(), user, "new", at(1), 3).await.unwrap();
         let mut transaction = db.begin().await.unwrap();
-        assert_eq!(s::sweep_known_clients(&mut transaction, at(0)).await.unwrap(), 1);
+        assert_eq!(s::sweep_known_clients(&mut transaction, at(0), 10).await.unwrap(), 1);
         transaction.commit().await.unwrap();
         assert_eq!(s::known_clients(&mut db.read().await.unwrap(), user).await.unwrap(), ["new"]);
     }

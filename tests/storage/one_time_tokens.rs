@@ -172,7 +172,7 @@ on_both_engines! {
         add_token(&db, "t", user, TokenPurpose::Reset, &job).await;
         let sweep = async |now: i64| {
             let mut transaction = db.begin().await.unwrap();
-            let swept = s::sweep_tokens(&mut transaction, at(now)).await.unwrap();
+            let swept = s::sweep_tokens(&mut transaction, at(now), 10).await.unwrap();
             transaction.commit().await.unwrap();
             swept
         };

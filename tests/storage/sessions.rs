@@ -236,7 +236,7 @@ on_both_engines! {
         s::end_session(&mut db.write().await.unwrap(), user, ended, EndReason::Logout, at(60)).await.unwrap();
         let sweep = async |before: i64| {
             let mut transaction = db.begin().await.unwrap();
-            let swept = s::sweep_sessions(&mut transaction, at(before)).await.unwrap();
+            let swept = s::sweep_sessions(&mut transaction, at(before), 10).await.unwrap();
             transaction.commit().await.unwrap();
             swept
         };
