@@ -26,10 +26,10 @@ pub struct Activity {
     /// Why, in one word.
     #[schema(example = "wrong_password")]
     pub reason: Option<String>,
-    /// Where from; `None` where an administrator did it.
+    /// Where from; `null` where an administrator did it.
     #[schema(example = "203.0.113.7")]
     pub client_ip: Option<String>,
-    /// In which request; `None` where an administrator did it.
+    /// In which request; `null` where an administrator did it.
     #[schema(example = "01a20198-d819-77d0-bbba-1eb672b949e3")]
     pub request_id: Option<String>,
     /// An administrator did it, not the user.
