@@ -241,6 +241,20 @@ const BAD: &[(&str, &[&str])] = &[
             "0.0.0.0:9090",
         ],
     ),
+    ("ENABLE_PAGES", &["", "on"]),
+    (
+        "BRAND_NAME",
+        &["", "a\nb", "a name that is longer than any product ever had"],
+    ),
+    (
+        "BRAND_LOGO_URL",
+        &[
+            "logo.png",
+            "ftp://cdn.example.org/logo.png",
+            "https://user:s3cr3t@cdn.example.org/logo.png",
+        ],
+    ),
+    ("BRAND_COLOR", &["", "green", "#12345", "2f6150", "#gggggg"]),
     ("ENABLE_TEST_ENDPOINTS", &["", "on"]),
     ("TEST_ENDPOINTS_KEY", &["short"]),
 ];
