@@ -12,7 +12,7 @@
 //! 5  accounts | api_tokens                       use cases: log in, refresh, reset, sessions | issue, prove, spend
 //! 6  audit                                       one security event -> one log line and one row
 //! 7  storage | rate_limit | credentials | mail   each knows only itself
-//! 8  clock | telemetry | field                   the present moment; logs and numbers; a field that breaks a rule
+//! 8  clock | telemetry | field                   the present moment; logs, numbers, spans; a field that breaks a rule
 //! ```
 //!
 //! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the

@@ -28,7 +28,18 @@ const FENCES: &[(&[&str], &[&str])] = &[
             "tower_governor",
             "governor",
         ],
-        &["src/http/", "src/app.rs"],
+        // A collector is spoken to by hyper as well: there is no second room that speaks HTTP.
+        &["src/http/", "src/app.rs", "src/telemetry/collector.rs"],
+    ),
+    (
+        &[
+            "opentelemetry",
+            "opentelemetry_http",
+            "opentelemetry_otlp",
+            "opentelemetry_sdk",
+            "tracing_opentelemetry",
+        ],
+        &["src/telemetry/"],
     ),
     (&["sqlx"], &["src/storage/"]),
     (&["redis"], &["src/rate_limit/store/redis"]),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Accounts;
 use super::account_limit::MailLimit;
@@ -15,6 +16,7 @@ use crate::mail::{Mailer, Message, SendError, templates};
 use crate::storage::{
     self, Account, MailJob, MailKind, NewOneTimeToken, Registration, StorageError, TokenPurpose,
 };
+use crate::telemetry::traces::span;
 
 /// Mails being sent at once: a slow server holds up as many, not all.
 const WORKERS: usize = 4;
@@ -86,7 +88,13 @@ impl Accounts {
                 let _in_hand = self.0.mail_in_hand.read().await;
                 match self.take_mail().await {
                     Ok(Some(job)) => {
-                        match self.send(&job, mailer, shutdown).await {
+                        let span = span!(
+                            "mail.send",
+                            otel.kind = "consumer",
+                            stile.mail.kind = job.kind.as_str(),
+                            stile.mail.attempts = job.attempts,
+                        );
+                        match self.send(&job, mailer, shutdown).instrument(span).await {
                             Ok(()) => continue,
                             Err(error) => tracing::warn!(%error, mail = %job.id, "a mail stays queued"),
                         }

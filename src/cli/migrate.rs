@@ -11,7 +11,7 @@ pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Err(error) = telemetry::install(&config.telemetry) {
+    if let Err(error) = telemetry::install(&config.telemetry, None) {
         return super::failure(&error.to_string());
     }
     match app::migrate(&config.storage).await {

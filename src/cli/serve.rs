@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::Config;
+use crate::telemetry::Traces;
 use crate::{app, telemetry};
 
 pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
@@ -11,13 +12,21 @@ pub(super) async fn run(env_file: Option<&Path>) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Err(error) = telemetry::install(&config.telemetry) {
+    let traces = match config.traces.as_ref().map(Traces::new).transpose() {
+        Ok(traces) => traces,
+        Err(error) => return super::failure(&error.to_string()),
+    };
+    if let Err(error) = telemetry::install(&config.telemetry, traces.as_ref()) {
         return super::failure(&error.to_string());
     }
     for warning in config.warnings() {
         tracing::warn!(to_type = warning.fix, "{}", warning.text);
     }
-    match app::run(config).await {
+    let ran = app::run(config).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => super::failure(&error.to_string()),
     }

@@ -19,6 +19,7 @@ mod server;
 mod source;
 mod storage;
 mod test_endpoints;
+mod traces;
 mod variable;
 mod verdicts;
 mod web;
@@ -112,6 +113,8 @@ pub struct Config {
     pub http: crate::http::Settings,
     /// Logs.
     pub telemetry: telemetry::Settings,
+    /// `OTEL_*`: the collector of traces, if one is named.
+    pub traces: Option<telemetry::traces::Settings>,
     /// Where `stile limits` reaches a process that counts in memory: a socket beside the database.
     pub operator_socket: PathBuf,
     /// What each variable came to, in the order of the table.
@@ -152,6 +155,7 @@ impl Config {
         let rate_limit = limits::read(&mut reader, environment, tls_ca_file.clone());
         let burst = limits::burst(&mut reader, &rate_limit);
         let credentials = keys::read(&mut reader, environment, &web.public_url);
+        let traces = traces::read(&mut reader, tls_ca_file.clone());
         let mail = mail::read(&mut reader, environment, tls_ca_file);
         let life = test_endpoints::read(&mut reader, environment);
         let keeps_mail = life.test_endpoints().is_some();
@@ -196,6 +200,7 @@ impl Config {
             api_tokens,
             http,
             telemetry,
+            traces,
             operator_socket,
             effective,
             verdicts: Vec::new(),

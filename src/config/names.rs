@@ -168,6 +168,18 @@ mod tests {
             "PUBLIC_IP",
             "DISPLAY",
             "SSH_CONNECTION",
+            "OTEL_TRACES_EXPORTER",
+            "OTEL_METRICS_EXPORTER",
+            "OTEL_LOGS_EXPORTER",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            "OTEL_SDK_DISABLED",
+            "OTEL_PROPAGATORS",
             "XDG_SESSION_ID",
         ] {
             assert_eq!(meant(name, false), None, "{name}");

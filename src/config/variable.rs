@@ -167,6 +167,13 @@ const LINES: &[Line] = &[
     line(Logs, "RUST_LOG", "info", "what is logged; other libraries never below info").may_be_empty(),
     line(Logs, "AUDIT_RETENTION_DAYS", "90", "older audit rows are swept"),
     line(Logs, "METRICS_ADDR", "unset", "address and port where Prometheus reads /metrics; unset: nowhere").may_be_empty(),
+    line(Logs, "OTEL_EXPORTER_OTLP_ENDPOINT", "unset", "OpenTelemetry collector that takes OTLP by HTTP, such as http://localhost:4318; unset: no traces").url().may_be_empty(),
+    line(Logs, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT/v1/traces", "the whole URL for traces, taken as it is").url().may_be_empty(),
+    line(Logs, "OTEL_EXPORTER_OTLP_HEADERS", "unset", "key=value with commas, sent with each batch").secret().may_be_empty(),
+    line(Logs, "OTEL_SERVICE_NAME", "stile", "service.name of every span").may_be_empty(),
+    line(Logs, "OTEL_RESOURCE_ATTRIBUTES", "unset", "key=value with commas, for every span").may_be_empty(),
+    line(Logs, "OTEL_TRACES_SAMPLER", "parentbased_always_on", "which requests are traced: always_on, always_off, traceidratio, each also parentbased_…").may_be_empty(),
+    line(Logs, "OTEL_TRACES_SAMPLER_ARG", "1", "the share of traceidratio, 0 to 1").may_be_empty(),
     line(Tests, "ENABLE_TEST_ENDPOINTS", "false", "endpoints for E2E suites, to clients on this machine; refused in production"),
     line(Tests, "TEST_ENDPOINTS_KEY", "unset", "16 bytes or more, opens them to others who show it; staging needs it").secret().may_be_empty(),
 ];

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tracing::Instrument as _;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
 use super::password_policy::{PasswordPolicy, PasswordRefusal};
 use super::pool::{Overloaded, Pool, PoolSettings, PoolState};
 use super::stored_hash::{self, Memory, StoredHash};
+use crate::telemetry::traces::span;
 
 /// A password in NFC, at most 128 code points, wiped from memory when dropped.
 ///
@@ -104,6 +106,7 @@ impl Passwords {
         // zxcvbn takes milliseconds for a long password.
         self.pool
             .run(move |_| policy.check_strength(&judged, &own_words))
+            .instrument(span!("password.judge"))
             .await??;
         Ok(password)
     }
@@ -113,6 +116,7 @@ impl Passwords {
         let password = password.clone();
         self.pool
             .run(move |memory| stored_hash::make(password.as_bytes(), memory))
+            .instrument(span!("password.hash"))
             .await?
             .ok_or(Overloaded)
     }
@@ -136,6 +140,7 @@ impl Passwords {
                     Verdict::Wrong
                 }
             })
+            .instrument(span!("password.verify"))
             .await
     }
 

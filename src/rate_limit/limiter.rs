@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use super::Settings;
@@ -20,6 +22,7 @@ use super::store::{Answer, Ask, Moment, Reading, Standing};
 use super::tally::{Checks, Tally, Totals};
 use super::token::{MARK_LIFE, Marks, Quota, Spending, Version, WindowUse};
 use crate::clock::Clock;
+use crate::telemetry::traces::span;
 
 /// How often expired counters are dropped from memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -392,9 +395,16 @@ impl Limiter {
 impl Inner {
     /// Charges all of `asks` or none.
     async fn charge(&self, now: Moment, asks: &[Ask]) -> Answer {
-        if let Some(remote) = &self.remote {
-            return remote.take(asks).await;
-        }
+        let span = span!("rate_limit.check", stile.rate_limit.admitted = Empty);
+        let answer = match &self.remote {
+            Some(remote) => remote.take(asks).instrument(span.clone()).await,
+            None => self.charge_memory(now, asks),
+        };
+        span.record("stile.rate_limit.admitted", answer.admitted);
+        answer
+    }
+
+    fn charge_memory(&self, now: Moment, asks: &[Ask]) -> Answer {
         let began = self.clock.elapsed();
         let answer = self.memory.take(now, asks, &|_, limit| limit, Standing::Sole);
         let took = self.clock.elapsed().saturating_sub(began);

@@ -14,9 +14,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, Sqlite, SqlitePool};
 
+use tracing::Instrument as _;
+
 use super::error::{ConnectError, MigrateError, StorageError};
 use super::{DatabaseUrl, Settings};
 use crate::clock::Timestamp;
+use crate::telemetry::traces::span;
 
 /// All of `migrations/`, in the binary.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -89,15 +92,15 @@ pub struct PoolState {
 /// Runs `$query` on either engine's link, bounded in time. Boxed, because a query is some kilobytes: every future around
 /// it would be as large for its whole life, and is copied a few times on its way to the task.
 macro_rules! on {
-    ($on:expr, |$link:ident| $query:expr) => {{
+    ($on:expr, $sql:expr, |$link:ident| $query:expr) => {{
         let connection: &mut $crate::storage::Connection = $on;
         connection.in_flight = true;
         let answer = match &mut connection.link {
             $crate::storage::database::Link::Sqlite($link) => {
-                $crate::storage::database::in_time(Box::pin($query)).await
+                $crate::storage::database::in_time(Box::pin($query), $sql, "sqlite").await
             }
             $crate::storage::database::Link::Postgres($link) => {
-                $crate::storage::database::in_time(Box::pin($query)).await
+                $crate::storage::database::in_time(Box::pin($query), $sql, "postgresql").await
             }
         };
         match answer {
@@ -113,7 +116,7 @@ macro_rules! on {
 /// `execute!(connection, sql, binds…)`: how many rows were touched.
 macro_rules! execute {
     ($on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::storage::database::on!($on, |link| async {
+        $crate::storage::database::on!($on, $sql, |link| async {
             sqlx::query($sql)$(.bind($bind))*.execute(&mut **link).await.map(|done| done.rows_affected())
         })
     };
@@ -122,7 +125,7 @@ macro_rules! execute {
 /// `fetch_optional!(Row, connection, sql, binds…)`: the first row, if any.
 macro_rules! fetch_optional {
     ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::storage::database::on!($on, |link| {
+        $crate::storage::database::on!($on, $sql, |link| {
             sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(&mut **link)
         })
     };
@@ -131,7 +134,7 @@ macro_rules! fetch_optional {
 /// `fetch_all!(Row, connection, sql, binds…)`: all rows.
 macro_rules! fetch_all {
     ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::storage::database::on!($on, |link| {
+        $crate::storage::database::on!($on, $sql, |link| {
             sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(&mut **link)
         })
     };
@@ -139,11 +142,22 @@ macro_rules! fetch_all {
 
 pub(super) use {execute, fetch_all, fetch_optional, on};
 
-/// `None` when there was no answer within [`QUERY_TIMEOUT`].
+/// `None` when there was no answer within [`QUERY_TIMEOUT`]. The text holds placeholders and no value, so traces may show it.
 pub(super) async fn in_time<T>(
     query: impl Future<Output = Result<T, sqlx::Error>>,
+    sql: &'static str,
+    engine: &'static str,
 ) -> Option<Result<T, sqlx::Error>> {
-    tokio::time::timeout(QUERY_TIMEOUT, query).await.ok()
+    let span = span!(
+        "database.query",
+        otel.kind = "client",
+        db.system.name = engine,
+        db.query.text = sql
+    );
+    tokio::time::timeout(QUERY_TIMEOUT, query)
+        .instrument(span)
+        .await
+        .ok()
 }
 
 impl Database {
@@ -276,17 +290,27 @@ impl Database {
 
     /// A connection for reading.
     pub async fn read(&self) -> Result<Connection, StorageError> {
+        let waiting = span!("database.connection");
         Ok(Connection::new(match self {
-            Self::Sqlite { readers, .. } => Link::Sqlite(Box::pin(readers.acquire()).await?),
-            Self::Postgres { pool, .. } => Link::Postgres(Box::pin(pool.acquire()).await?),
+            Self::Sqlite { readers, .. } => {
+                Link::Sqlite(Box::pin(readers.acquire()).instrument(waiting).await?)
+            }
+            Self::Postgres { pool, .. } => {
+                Link::Postgres(Box::pin(pool.acquire()).instrument(waiting).await?)
+            }
         }))
     }
 
     /// A connection for single statements that write.
     pub async fn write(&self) -> Result<Connection, StorageError> {
+        let waiting = span!("database.connection");
         Ok(Connection::new(match self {
-            Self::Sqlite { writer, .. } => Link::Sqlite(Box::pin(writer.acquire()).await?),
-            Self::Postgres { pool, .. } => Link::Postgres(Box::pin(pool.acquire()).await?),
+            Self::Sqlite { writer, .. } => {
+                Link::Sqlite(Box::pin(writer.acquire()).instrument(waiting).await?)
+            }
+            Self::Postgres { pool, .. } => {
+                Link::Postgres(Box::pin(pool.acquire()).instrument(waiting).await?)
+            }
         }))
     }
 
@@ -389,7 +413,7 @@ impl DerefMut for Transaction {
 
 /// A statement that begins or ends a transaction: not prepared.
 async fn run(connection: &mut Connection, sql: &'static str) -> Result<(), StorageError> {
-    on!(connection, |link| async {
+    on!(connection, sql, |link| async {
         sqlx::raw_sql(sql).execute(&mut **link).await.map(drop)
     })
 }

@@ -1,10 +1,12 @@
-//! What the program tells of itself: events as lines on standard output, and numbers ([`metrics`]). Knows no variable
-//! and no room; nothing is logged anywhere else.
+//! What the program tells of itself: events as lines on standard output, numbers ([`metrics`]), and spans for a collector
+//! ([`traces`]). Knows no variable and no room; nothing is logged anywhere else.
 //!
 //! JSON is one object a line with UTC time and the event's fields at the top. Text is for people and holds no line
 //! break or terminal escape that came with a user's text.
 
+mod collector;
 pub mod metrics;
+pub mod traces;
 
 use std::fmt;
 use std::io;
@@ -12,12 +14,14 @@ use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
+
+pub use traces::Traces;
 
 /// What `config` hands this room.
 #[derive(Clone, Debug)]
@@ -88,13 +92,17 @@ impl Filter {
 #[error("logging is set up already")]
 pub struct InstallError;
 
-/// From now on events of this process go to standard output.
-pub fn install(settings: &Settings) -> Result<(), InstallError> {
-    tracing::subscriber::set_global_default(subscriber(settings, io::stdout)).map_err(|_| InstallError)
+/// From now on events of this process go to standard output, and spans to `traces` where a collector is named.
+pub fn install(settings: &Settings, traces: Option<&Traces>) -> Result<(), InstallError> {
+    let subscriber = subscriber(settings, io::stdout).with(traces.map(Traces::layer));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InstallError)
 }
 
-/// The same into a writer of the caller's.
-pub fn subscriber<W>(settings: &Settings, writer: W) -> impl Subscriber + Send + Sync + use<W>
+/// Events into a writer of the caller's.
+pub fn subscriber<W>(
+    settings: &Settings,
+    writer: W,
+) -> impl Subscriber + for<'s> LookupSpan<'s> + Send + Sync + use<W>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -102,16 +110,21 @@ where
         Format::Json => json(writer).boxed(),
         Format::Text => text(writer).boxed(),
     };
-    tracing_subscriber::registry()
-        .with(settings.filter.layer())
-        .with(layer.with_filter(filter_fn(may_speak)))
+    // A filter of this layer and not of all: what is logged says nothing of what is traced.
+    let filter = settings
+        .filter
+        .layer()
+        .and(filter_fn(may_speak).with_max_level_hint(LevelFilter::TRACE));
+    tracing_subscriber::registry().with(layer.with_filter(filter))
 }
 
 /// Below `info`, libraries write down whole conversations: an SMTP login, the mail with its link, HTTP headers. None
 /// of that may reach a log, whatever `RUST_LOG` says, so only this program itself is heard there.
 fn may_speak(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    *metadata.level() <= Level::INFO || target == "stile" || target.starts_with("stile::")
+    // Spans are for traces; lines do not show them.
+    metadata.is_event()
+        && (*metadata.level() <= Level::INFO || target == "stile" || target.starts_with("stile::"))
 }
 
 fn json<S, W>(writer: W) -> impl Layer<S> + Send + Sync

@@ -232,6 +232,30 @@ const BAD: &[(&str, &[&str])] = &[
     ("API_TOKENS_PER_USER", &["", "many"]),
     ("ENABLE_DOCS", &["", "on"]),
     (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        &[
+            "localhost:4318",
+            "grpc://localhost:4317",
+            "http://",
+            "http://user:s3cr3t@collector",
+        ],
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        &["/v1/traces", "ftp://collector/v1/traces"],
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        &["s3cr3t", "a=b,=c", "a b=c", "a=%0a"],
+    ),
+    ("OTEL_SERVICE_NAME", &[]),
+    ("OTEL_RESOURCE_ATTRIBUTES", &["team", "=x"]),
+    (
+        "OTEL_TRACES_SAMPLER",
+        &["sometimes", "jaeger_remote", "ALWAYS_ON"],
+    ),
+    ("OTEL_TRACES_SAMPLER_ARG", &["2", "-0.1", "half", "NaN"]),
+    (
         "METRICS_ADDR",
         &[
             "9090",

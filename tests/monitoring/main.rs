@@ -13,5 +13,7 @@ mod process;
 #[path = "../support/redis.rs"]
 mod redis;
 
+mod collector;
 mod prometheus;
 mod queries;
+mod traces;

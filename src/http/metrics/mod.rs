@@ -22,7 +22,7 @@ use crate::rate_limit::{Limiter, StoreState};
 use crate::storage::Database;
 use crate::telemetry::metrics::{Exposition, Kind};
 
-pub use requests::{Requests, UNMATCHED};
+pub use requests::{Requests, UNMATCHED, method};
 
 /// The longest that a scrape waits for the database. What it does not tell by then is missing from the answer.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -46,7 +46,7 @@ impl Default for Requests {
 impl Requests {
     /// Counts one answer. `route` is the router's template, never a path.
     pub fn answered(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
-        let method = label(method);
+        let method = self::method(method);
         let mut hasher = DefaultHasher::new();
         (method, route, status.as_u16()).hash(&mut hasher);
         // Only the low bits are wanted.
@@ -102,7 +102,8 @@ impl Cell {
 }
 
 /// A method as a label: clients can invent methods, labels they cannot.
-fn label(method: &Method) -> &'static str {
+#[must_use]
+pub fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -17,9 +17,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tower::Layer;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Rest, Stage, limits, run};
+use super::{Rest, Stage, limits, run, spans};
 use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
 use crate::http::error::{ApiError, Problem, ProblemDocument};
@@ -45,6 +46,8 @@ pub struct Context {
     pub exempt: bool,
     /// For a page of people, so that refusals are pages too.
     pub is_page: bool,
+    /// The peer is in `TRUSTED_PROXIES`: what it says of the request's id and trace is believed.
+    pub from_proxy: bool,
     /// The value of `X-Request-Id`.
     pub request_id: Arc<str>,
     /// Whether it may ask for more than others.
@@ -95,6 +98,7 @@ impl Stage for Envelope {
         let route = request.extensions().get::<MatchedPath>().cloned();
         let method = request.method().clone();
         let has_origin = self.cors && request.headers().contains_key(ORIGIN);
+        let span = spans::of_request(&request, &context, route.as_ref());
         request.extensions_mut().insert(context);
 
         let answered = async {
@@ -105,7 +109,9 @@ impl Stage for Envelope {
                 run(rest, request).await
             }
         };
-        let response = AssertUnwindSafe(answered).catch_unwind().await;
+        let response = AssertUnwindSafe(answered.instrument(span.clone()))
+            .catch_unwind()
+            .await;
         let mut response = response.unwrap_or_else(|_| {
             // The panic hook has logged the place; no more of it may reach the client.
             tracing::error!(%request_id, "a request handler panicked");
@@ -125,6 +131,7 @@ impl Stage for Envelope {
         let route = route.as_ref().map_or(metrics::UNMATCHED, MatchedPath::as_str);
         let took = http.clock.elapsed().saturating_sub(began);
         http.requests.answered(&method, route, response.status(), took);
+        spans::answered(&span, response.status());
         tracing::debug!(%method, route, status = response.status().as_u16(), %request_id, "answered");
         response
     }
@@ -144,6 +151,7 @@ fn context_of(http: &Http, request: &Request) -> Context {
         ip,
         is_page: http.pages.is_some() && pages::is_page(request.uri().path()),
         exempt: proven && limits.allowlist.iter().any(|net| net.contains(&ip)),
+        from_proxy,
         request_id: request_id(request.headers(), from_proxy),
         whence: if is_local { Whence::Here } else { Whence::Elsewhere },
     }

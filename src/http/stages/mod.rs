@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod limits;
 pub mod local;
 pub mod origin;
+mod spans;
 pub mod suite;
 
 use std::convert::Infallible;
