@@ -256,6 +256,7 @@ pub fn router(parts: Parts) -> Router {
 pub fn openapi() -> serde_json::Value {
     let mut operations = routes::all().operations;
     operations.extend(routes::api_gateway::operations());
+    operations.extend(routes::test::operations());
     operations.document()
 }
 

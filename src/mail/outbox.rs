@@ -17,17 +17,24 @@ const MOST: usize = 10_000;
 pub struct Outbox(Arc<Mutex<VecDeque<SentMail>>>);
 
 /// A mail that left.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct SentMail {
     /// The recipient's address.
+    #[schema(format = Email, example = "ada@example.com")]
     pub to: String,
     /// The subject.
+    #[schema(example = "Set a new password")]
     pub subject: String,
     /// The body as plain text.
+    #[schema(example = "You can set a new password for your account by opening this link: …")]
     pub text: String,
     /// The link, if it carries one.
+    #[schema(
+        example = "http://localhost:3000/reset-password#token=q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs"
+    )]
     pub link: Option<String>,
     /// The token in the link.
+    #[schema(example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
     pub token: Option<String>,
     /// When it was handed over.
     pub sent_at: Timestamp,

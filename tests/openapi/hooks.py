@@ -131,6 +131,13 @@ def with_id(make):
     return fill
 
 
+def with_query(**fields):
+    def fill(case):
+        case.query = {**(case.query or {}), **{name: make() for name, make in fields.items()}}
+
+    return fill
+
+
 def both(first, second):
     def fill(case):
         first(case)
@@ -166,6 +173,7 @@ FILLS = {
     "update_api_token": both(token_id, with_body(name=lambda: "a script")),
     "revoke_api_token": token_id,
     "rotate_api_token": token_id,
+    "test_outbox": with_query(to=lambda: user().email),
     "get_user": user_id,
     "update_user": both(user_id, with_body(is_active=lambda: True, role=lambda: "user")),
     "delete_user": user_id,

@@ -17,7 +17,7 @@ use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::schema::{Components, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{Info, LicenseBuilder, OpenApiBuilder, RefOr};
+use utoipa::openapi::{Content, Info, LicenseBuilder, OpenApiBuilder, RefOr};
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::http::cookies;
@@ -27,7 +27,7 @@ use crate::rate_limit::Rule;
 pub use refuses::{Refused, Refuses, and_storage, refused_field};
 
 /// The groups in which operations are shown.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     (
         "Accounts",
         "Registering, proving an address, the signed-in user's own account.",
@@ -49,6 +49,11 @@ const TAGS: [(&str, &str); 7] = [
     (
         "Service",
         "Health, limits in force, and the keys that verify access tokens.",
+    ),
+    (
+        "Testing",
+        "For E2E suites: only with `ENABLE_TEST_ENDPOINTS=true`, never in production. 404 to all but this machine and the \
+         holder of `TEST_ENDPOINTS_KEY`.",
     ),
 ];
 
@@ -151,6 +156,9 @@ pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Ope
 
 /// Adds what the operation's place brings with it.
 fn complete(operation: &mut Operation, method: &Method, path: &str, counted: Counted) {
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(refuse_null);
+    }
     let responses = &mut operation.responses.responses;
     let rule = match counted {
         Counted::By(rule) => Some(rule),
@@ -172,6 +180,19 @@ fn complete(operation: &mut Operation, method: &Method, path: &str, counted: Cou
     }
 }
 
+/// `request_body = Option<…>` is a body that may be left out; utoipa means one that may also be `null`.
+fn refuse_null(content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
+        && let Some(RefOr::T(Schema::OneOf(choices))) = &mut content.schema
+        && let Some(at) = choices
+            .items
+            .iter()
+            .position(|choice| matches!(choice, RefOr::Ref(_)))
+    {
+        content.schema = Some(choices.items.swap_remove(at));
+    }
+}
+
 fn security_schemes() -> BTreeMap<String, RefOr<SecurityScheme>> {
     let bearer = |format: &str, text: &str| {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
@@ -185,6 +206,7 @@ fn security_schemes() -> BTreeMap<String, RefOr<SecurityScheme>> {
         SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(name, &*text)))
     };
     let key = ApiKeyValue::with_description("X-API-Key", "The same API token in a header of its own.");
+    let suite = ApiKeyValue::with_description("X-Test-Key", "`TEST_ENDPOINTS_KEY`, from another machine.");
     let schemes = [
         ("access_token", bearer("JWT", "The access token of a session.")),
         (
@@ -197,6 +219,7 @@ fn security_schemes() -> BTreeMap<String, RefOr<SecurityScheme>> {
         ),
         ("api_token", bearer("stile_…", "An API token.")),
         ("api_key", SecurityScheme::ApiKey(ApiKey::Header(key))),
+        ("test_key", SecurityScheme::ApiKey(ApiKey::Header(suite))),
     ];
     let named = schemes.map(|(name, scheme)| (name.to_owned(), RefOr::T(scheme)));
     BTreeMap::from(named)

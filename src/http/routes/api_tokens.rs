@@ -41,7 +41,7 @@ struct TermsBody {
     name: Edit<String>,
     /// Small letters, digits and `_ : . * -`. A trailing `:*` covers all that begins alike. `null`: none.
     #[serde(default, deserialize_with = "edit")]
-    #[schema(value_type = Option<Vec<String>>, max_items = 50, example = json!(["read:things"]))]
+    #[schema(value_type = Option<Vec<ScopeText>>, max_items = 50, example = json!(["read:things"]))]
     scopes: Edit<Vec<String>>,
     /// `null`: never.
     #[serde(default, deserialize_with = "edit")]
@@ -60,6 +60,12 @@ struct TermsBody {
     #[schema(value_type = Option<u64>, example = 10_000)]
     rate_limit_per_day: Edit<u64>,
 }
+
+/// A scope, for the document.
+#[derive(ToSchema)]
+#[schema(as = Scope, pattern = "^[a-z][a-z0-9_:.*-]{0,63}$", example = "read:things")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ScopeText(String);
 
 /// The same for a new token, which needs a name.
 struct NewApiToken;

@@ -13,7 +13,7 @@ use crate::accounts::{Activity, Cursor, ReauthenticateError, UpdateProfileError,
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::{Answer, Authenticated, Body, From, Paging, text};
-use crate::http::openapi::Refused;
+use crate::http::openapi::{Refused, Refuses, refused_field};
 use crate::http::routes::{Message, Routes, message};
 use crate::rate_limit::Rule;
 
@@ -134,6 +134,19 @@ struct DeleteBody {
     password: String,
 }
 
+/// What most deletions are refused for.
+struct WrongPassword;
+
+impl Refuses for WrongPassword {
+    fn refusals() -> Vec<ApiError> {
+        vec![refused_field(
+            "/password",
+            "wrong_password",
+            "The password is not right.",
+        )]
+    }
+}
+
 /// Delete the account and all that hangs on it.
 #[utoipa::path(
     delete, path = "/api/v1/auth/me", operation_id = "delete_me", tag = "Accounts",
@@ -141,7 +154,7 @@ struct DeleteBody {
     security(("access_token" = []), ("access_cookie" = [])),
     responses(
         (status = NO_CONTENT, description = "It is gone."),
-        Refused<(ReauthenticateError, Authenticated, Body<DeleteBody>)>,
+        Refused<(WrongPassword, ReauthenticateError, Authenticated, Body<DeleteBody>)>,
     ),
 )]
 async fn delete(

@@ -13,6 +13,8 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use tower::Layer as _;
 use url::form_urlencoded;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 use validator::Validate;
 
 use crate::accounts::Email;
@@ -20,9 +22,12 @@ use crate::field::FieldError;
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::{Answer, Body};
+use crate::http::openapi::{Counted, Operations, Refused, Refuses, refused_field};
+use crate::http::routes::Endpoint;
 use crate::http::stages::Around;
 use crate::http::stages::suite::Door;
 use crate::mail::SentMail;
+use crate::storage::StorageError;
 
 /// The longest that a reset waits for the requests that are under way.
 const QUIET_PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +45,58 @@ pub fn router(http: &Arc<Http>) -> Router<Arc<Http>> {
         .route_service("/api/v1/test/clock", guarded(post(clock)))
 }
 
-/// The mails to `?to=`, newest first. Waits for mail on its way.
+/// What the OpenAPI document says of them.
+#[must_use]
+pub fn operations() -> Operations {
+    let endpoints: [Endpoint; 3] = [routes!(outbox), routes!(reset), routes!(clock)];
+    let mut operations = Operations::default();
+    for (schemas, paths, _) in endpoints {
+        // To others than a suite they are as anything else that is not there: counted.
+        operations.add(paths, schemas, Counted::PerClient);
+    }
+    operations
+}
+
+impl Refuses for Door {
+    fn refusals() -> Vec<ApiError> {
+        vec![ApiError::not_found()]
+    }
+}
+
+/// What is no address.
+struct NoAddress;
+
+impl Refuses for NoAddress {
+    fn refusals() -> Vec<ApiError> {
+        vec![refused_field(
+            "/to",
+            "invalid_email",
+            "This is not a valid e-mail address.",
+        )]
+    }
+}
+
+/// Requests that do not end.
+struct Unquiet;
+
+impl Refuses for Unquiet {
+    fn refusals() -> Vec<ApiError> {
+        vec![ApiError::overloaded()]
+    }
+}
+
+/// The mails to an address.
+///
+/// The newest first. Waits for mail on its way.
+#[utoipa::path(
+    get, path = "/api/v1/test/outbox", operation_id = "test_outbox", tag = "Testing",
+    params(("to" = String, Query, description = "The address.", example = "ada@example.com")),
+    security((), ("test_key" = [])),
+    responses(
+        (status = OK, description = "Everything sent there since the last reset.", body = Vec<SentMail>),
+        Refused<(Door, NoAddress, StorageError)>,
+    ),
+)]
 async fn outbox(State(http): State<Arc<Http>>, uri: Uri) -> Result<Answer<Vec<SentMail>>, ApiError> {
     let refused = |error: FieldError| ApiError::validation_failed(vec![error]);
     // A plus is a plus: addresses have no spaces, and `?to=ada+1@example.com` is easily written.
@@ -52,7 +108,17 @@ async fn outbox(State(http): State<Arc<Http>>, uri: Uri) -> Result<Answer<Vec<Se
     Ok(Answer(StatusCode::OK, mails))
 }
 
-/// Empties accounts, mails and counters.
+/// Empty accounts, mails and counters.
+///
+/// Of the whole server: between runs only.
+#[utoipa::path(
+    post, path = "/api/v1/test/reset", operation_id = "test_reset", tag = "Testing",
+    security((), ("test_key" = [])),
+    responses(
+        (status = NO_CONTENT, description = "Nobody has an account."),
+        Refused<(Door, Unquiet, StorageError)>,
+    ),
+)]
 async fn reset(State(http): State<Arc<Http>>) -> Result<StatusCode, ApiError> {
     // A task of its own: a client that goes away leaves nothing half done.
     tokio::spawn(async move { reset_all(&http).await })
@@ -78,12 +144,26 @@ async fn reset_all(http: &Http) -> Result<StatusCode, ApiError> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize, Validate)]
+#[derive(Deserialize, ToSchema, Validate)]
+#[schema(as = ClockAdvance)]
 struct ClockBody {
+    /// At most a hundred years in all.
+    #[schema(minimum = 0, example = 901)]
     advance_seconds: i64,
 }
 
-/// Moves the server's clock forward.
+/// Move the clock forward.
+///
+/// That of the whole server: between runs only. Windows in Redis keep the time of Redis.
+#[utoipa::path(
+    post, path = "/api/v1/test/clock", operation_id = "test_clock", tag = "Testing",
+    request_body = ClockBody,
+    security((), ("test_key" = [])),
+    responses(
+        (status = NO_CONTENT, description = "It is later now."),
+        Refused<(Door, Body<ClockBody>, StorageError)>,
+    ),
+)]
 async fn clock(State(http): State<Arc<Http>>, Body(body): Body<ClockBody>) -> Result<StatusCode, ApiError> {
     let gone = http.clock.advanced().as_secs();
     let seconds = u64::try_from(body.advance_seconds).ok();
