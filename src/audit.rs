@@ -90,6 +90,7 @@ event_kinds! {
     AdminUserDeleted => "admin_user_deleted",
     AdminResetLinkCreated => "admin_reset_link_created",
     AdminAuditRead => "admin_audit_read",
+    AdminLimitsCleared => "admin_limits_cleared",
     RateLimited => "rate_limited",
     RateLimiterDegraded => "rate_limiter_degraded",
     RateLimiterRecovered => "rate_limiter_recovered",

@@ -31,6 +31,7 @@ mod pages;
 mod pages_account;
 mod pages_doors;
 mod pages_limits;
+mod pages_operator;
 mod password_reset;
 mod refresh;
 mod register;

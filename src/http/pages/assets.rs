@@ -60,6 +60,8 @@ pub struct Assets {
     pub style: Asset,
     /// The script of every page.
     pub script: Asset,
+    /// The script of the limiter's chart.
+    pub chart: Asset,
     /// The mark, also the icon of the tab.
     pub mark: Asset,
 }
@@ -87,6 +89,12 @@ impl Assets {
         Self {
             style: Asset::new("stile", "css", "text/css; charset=utf-8", style),
             script: Asset::new("stile", "js", "text/javascript; charset=utf-8", script),
+            chart: Asset::new(
+                "chart",
+                "js",
+                "text/javascript; charset=utf-8",
+                include_str!("static/chart.js").to_owned(),
+            ),
             mark: Asset::new("mark", "svg", "image/svg+xml", mark),
         }
     }
@@ -96,7 +104,7 @@ impl Assets {
     fn find(&self, name: &str) -> Option<(&Asset, bool)> {
         let (rest, ending) = name.rsplit_once('.')?;
         let (stem, hash) = rest.rsplit_once('-')?;
-        let asset = [&self.style, &self.script, &self.mark]
+        let asset = [&self.style, &self.script, &self.chart, &self.mark]
             .into_iter()
             .find(|asset| asset.stem == stem && asset.ending == ending)?;
         Some((asset, asset.hash == hash))

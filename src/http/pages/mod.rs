@@ -9,6 +9,7 @@ mod assets;
 pub mod brand;
 mod failure;
 mod form;
+mod operator;
 mod password_reset;
 mod reply;
 mod return_to;
@@ -119,7 +120,9 @@ impl PageRoutes {
             .and(verify_email::routes());
         Self {
             anybody,
-            signed_in: sign_in::signed_in_routes().and(account::routes()),
+            signed_in: sign_in::signed_in_routes()
+                .and(account::routes())
+                .and(operator::routes()),
             files: assets::routes(),
         }
     }

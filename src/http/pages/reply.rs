@@ -11,6 +11,7 @@ use url::form_urlencoded;
 use super::Pages;
 use super::brand::Brand;
 use super::visit::Visitor;
+use crate::accounts::{Role, User};
 use crate::clock::Timestamp;
 use crate::field::FieldError;
 use crate::http::Http;
@@ -28,12 +29,14 @@ pub struct Frame<'a> {
     pub style: String,
     /// Address of the script.
     pub script: String,
+    /// Address of the chart's script.
+    pub chart: String,
     /// Address of the mark.
     pub mark: String,
     /// The proof that goes with each form.
     pub form_token: String,
     /// Who is signed in, on pages that are theirs.
-    pub user: Option<&'a crate::accounts::User>,
+    pub user: Option<&'a User>,
     /// Addresses and titles of the pages beside this one.
     pub tabs: &'static [(&'static str, &'static str)],
 }
@@ -47,13 +50,31 @@ const TABS: &[(&str, &str)] = &[
     ("/account/activity", "Activity"),
 ];
 
+/// What an operator sees besides.
+const OPERATOR_TABS: &[(&str, &str)] = &[
+    ("/account", "Profile"),
+    ("/account/password", "Password"),
+    ("/account/sessions", "Sessions"),
+    ("/account/tokens", "API tokens"),
+    ("/account/activity", "Activity"),
+    ("/admin/users", "Users"),
+    ("/admin/limits", "Limits"),
+    ("/admin/limiter", "Limiter"),
+    ("/admin/audit", "Audit log"),
+];
+
 impl<'a> Frame<'a> {
     /// A page of a visitor. 404 while there are no pages, which nobody gets to see.
     pub fn of(http: &'a Http, visitor: &'a Visitor, title: &'a str) -> Result<Self, ApiError> {
         let pages = http.pages.as_ref().ok_or_else(ApiError::not_found)?;
+        let user = visitor.identity.as_ref().map(|identity| &identity.user);
         Ok(Self {
             form_token: visitor.form_token(http),
-            user: visitor.identity.as_ref().map(|identity| &identity.user),
+            user,
+            tabs: match user.map(|user| user.role) {
+                Some(Role::Admin) => OPERATOR_TABS,
+                _ => TABS,
+            },
             ..Self::bare(pages, title)
         })
     }
@@ -68,6 +89,7 @@ impl<'a> Frame<'a> {
             brand: &pages.brand,
             style: asset(pages.assets.style.path()),
             script: asset(pages.assets.script.path()),
+            chart: asset(pages.assets.chart.path()),
             mark: asset(pages.assets.mark.path()),
             form_token: String::new(),
             user: None,

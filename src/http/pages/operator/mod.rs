@@ -1,0 +1,45 @@
+//! The pages of whoever has the role `admin`: one file a page. Each use is an event, as in the API.
+
+mod audit_log;
+mod limiter;
+mod limits;
+mod users;
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::routing::Routes;
+use super::visit::Visitor;
+use crate::accounts::{Administrator, Caller};
+use crate::http::Http;
+use crate::http::error::ApiError;
+use crate::http::extract::From;
+
+/// The routes of operators.
+pub fn routes() -> Routes {
+    users::routes()
+        .and(limits::routes())
+        .and(limiter::routes())
+        .and(audit_log::routes())
+}
+
+/// A visitor who has the role; anybody else is 403, and that is an event.
+struct Operator {
+    visitor: Visitor,
+    by: Administrator,
+    caller: Caller,
+}
+
+impl FromRequestParts<Arc<Http>> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Arc<Http>) -> Result<Self, ApiError> {
+        let visitor = Visitor::from_request_parts(parts, http).await?;
+        let From(caller) = From::from_request_parts(parts, http).await?;
+        let identity = visitor.identity.as_ref().ok_or_else(ApiError::internal)?;
+        let by = http.accounts.administrator(identity, caller.clone())?;
+        Ok(Self { visitor, by, caller })
+    }
+}
