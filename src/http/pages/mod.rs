@@ -2,7 +2,7 @@
 //!
 //! [`PageRoutes::all`] lists them; each stands in its file beside the rule that limits it. What a page
 //! decides belongs into a use case; how it looks stands in `templates/` and `static/`. A new page: its address in [`is_page`], a route in its file, a template.
-//! Every form arrives as [`form::Form`], which refuses what another site sent, so that no page can forget it.
+//! Every form arrives as `form::Form`, which refuses what another site sent, so that no page can forget it.
 
 mod account;
 mod assets;
