@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::decision::{Decision, Outcome, Receipt, RuleReport};
 use super::key::{Charge, CounterKey};
-use super::limit::{Mode, Window};
+use super::limit::Mode;
 use super::rule::{Rule, Rules};
 use super::store::{Answer, Ask, Moment, Taken};
 use super::tally::{Tally, Verdict};
@@ -15,8 +15,6 @@ use crate::clock::Timestamp;
 pub struct Plan {
     /// One for each counter; equal charges are one ask of a higher cost.
     pub asks: Vec<Ask>,
-    /// The rule and window of each ask.
-    windows: Vec<(Rule, Window)>,
     /// Enforced rules that refuse everything.
     denying: Vec<Rule>,
 }
@@ -26,7 +24,6 @@ impl Plan {
     pub fn of(charges: &[Charge], rules: &Rules, mut next_ids: impl FnMut(u64) -> u64) -> Self {
         let mut plan = Self {
             asks: Vec::with_capacity(charges.len()),
-            windows: Vec::new(),
             denying: Vec::new(),
         };
         for charge in charges {
@@ -40,7 +37,6 @@ impl Plan {
                     same.cost = same.cost.saturating_add(1);
                     continue;
                 }
-                plan.windows.push((charge.rule, *window));
                 plan.asks.push(Ask {
                     key,
                     limit: window.count(),
@@ -88,11 +84,12 @@ impl Plan {
         let mut taken = Vec::new();
         // Shadow rules, and whether one of their windows is full.
         let mut watched: Vec<(Rule, bool)> = Vec::new();
-        for ((ask, (rule, window)), count) in self.asks.iter().zip(&self.windows).zip(&answer.counts) {
+        for (ask, count) in self.asks.iter().zip(&answer.counts) {
+            let rule = ask.key.rule();
             if ask.shadow {
                 match watched.last_mut() {
-                    Some((same, over)) if same == rule => *over |= count.over,
-                    _ => watched.push((*rule, count.over)),
+                    Some((same, over)) if *same == rule => *over |= count.over,
+                    _ => watched.push((rule, count.over)),
                 }
                 if count.over {
                     tracing::info!(
@@ -106,10 +103,10 @@ impl Plan {
                 }
             } else {
                 reports.push(RuleReport {
-                    rule: *rule,
+                    rule,
                     limit: u64::from(ask.limit),
                     remaining: u64::from(count.remaining),
-                    window: window.period(),
+                    window: Duration::from_millis(ask.period_ms),
                     resets_at: Timestamp::from_millis(count.resets_at),
                     reset_after: Duration::from_millis(count.reset_after_ms),
                     refused: count.over && !answer.admitted,

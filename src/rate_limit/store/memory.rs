@@ -58,11 +58,12 @@ impl MemoryStore {
     pub fn new(most_keys: NonZeroUsize) -> Self {
         let shards = most_keys.get().div_ceil(SHARD_KEYS);
         let most = |place: usize| most_keys.get() / shards + usize::from(place < most_keys.get() % shards);
+        let hasher = RandomState::new();
         Self {
             shards: (0..shards)
-                .map(|place| Mutex::new(Shard::new(most(place))))
+                .map(|place| Mutex::new(Shard::new(most(place), hasher.clone())))
                 .collect(),
-            hasher: RandomState::new(),
+            hasher,
             // A ticket of 0 is none.
             tickets: AtomicU64::new(1),
         }
@@ -79,10 +80,10 @@ impl MemoryStore {
             } else {
                 portion(&ask.key, ask.limit)
             };
-            let Some(shard) = held.shard(&ask.key) else {
+            let Some((shard, subject)) = held.shard(&ask.key) else {
                 continue;
             };
-            counts.push(shard.with(now, &ask.key, |counter| {
+            counts.push(shard.with(now, subject, &ask.key, |counter| {
                 counter.remember(now, ask);
                 counter.look(now, ask, most)
             }));
@@ -90,10 +91,12 @@ impl MemoryStore {
         let admitted = Answer::admits(asks, &counts);
         if admitted {
             for (ask, count) in asks.iter().zip(&mut counts) {
-                let Some(shard) = held.shard(&ask.key) else {
+                let Some((shard, subject)) = held.shard(&ask.key) else {
                     continue;
                 };
-                shard.with(now, &ask.key, |counter| counter.charge(now, ask, standing));
+                shard.with(now, subject, &ask.key, |counter| {
+                    counter.charge(now, ask, standing);
+                });
                 count.count = count.count.saturating_add(ask.cost);
                 count.remaining = count.remaining.saturating_sub(ask.cost);
             }
@@ -111,8 +114,7 @@ impl MemoryStore {
         let mut held = self.lock(asks);
         let look = |ask: &Ask| {
             let most = portion(&ask.key, ask.limit);
-            let shard = held.shard(&ask.key);
-            match shard.and_then(|shard| shard.counters.get_mut(&ask.key)) {
+            match held.find(&ask.key) {
                 Some(counter) => counter.look(now, ask, most),
                 None => Fixed::default().look(now, ask, most),
             }
@@ -129,8 +131,8 @@ impl MemoryStore {
     #[must_use]
     pub fn is_known_over(&self, now: Moment, asks: &[Ask]) -> bool {
         asks.iter().filter(|ask| !ask.shadow).any(|ask| {
-            let mut shard = self.shard_of(&ask.key);
-            let counter = shard.counters.get_mut(&ask.key);
+            let (mut shard, subject) = self.shard_of(&ask.key);
+            let counter = shard.find(subject, &ask.key);
             counter.is_some_and(|counter| counter.is_known_over(now, ask))
         })
     }
@@ -143,10 +145,7 @@ impl MemoryStore {
         let mut unmerged = Vec::new();
         let mut refused = false;
         for ask in asks {
-            let counter = held
-                .shard(&ask.key)
-                .and_then(|shard| shard.counters.get_mut(&ask.key));
-            let Some(counter) = counter else {
+            let Some(counter) = held.find(&ask.key) else {
                 known.push(ask.known);
                 continue;
             };
@@ -166,10 +165,7 @@ impl MemoryStore {
         if !refused {
             return Prepared::Ask { known, unmerged };
         }
-        let look = |ask: &Ask| match held
-            .shard(&ask.key)
-            .and_then(|shard| shard.counters.get_mut(&ask.key))
-        {
+        let look = |ask: &Ask| match held.find(&ask.key) {
             Some(counter) if counter.is_shared(now) => counter.look(now, ask, share(&ask.key, ask.limit)),
             Some(counter) => counter.look(now, ask, ask.limit),
             None => Fixed::default().look(now, ask, ask.limit),
@@ -186,45 +182,44 @@ impl MemoryStore {
         if reply.resets_at == 0 {
             return;
         }
-        let mut shard = self.shard_of(&ask.key);
+        let (mut shard, subject) = self.shard_of(&ask.key);
         if shard
-            .with_known(&ask.key, |counter| counter.hear(now, ask, reply))
+            .with_known(subject, &ask.key, |counter| counter.hear(now, ask, reply))
             .is_some()
         {
             return;
         }
         // What finds no room is not mirrored: Redis has it.
         if shard.has_room(now) {
-            shard.with_new(&ask.key, |counter| counter.hear(now, ask, reply));
+            shard.with_new(subject, &ask.key, |counter| counter.hear(now, ask, reply));
         }
     }
 
     /// A call that timed out, and was charged here as [`Standing::Doubtful`], turned out to be counted or not.
     pub fn settle(&self, now: Moment, taken: &Taken, by_redis: bool) {
-        self.shard_of(&taken.key)
-            .with_known(&taken.key, |counter| match counter {
-                Counter::Fixed(counter) => counter.settle(now, taken, by_redis),
-                Counter::Exact(counter) => counter.settle(taken, by_redis),
-            });
+        let (mut shard, subject) = self.shard_of(&taken.key);
+        shard.with_known(subject, &taken.key, |counter| match counter {
+            Counter::Fixed(counter) => counter.settle(now, taken, by_redis),
+            Counter::Exact(counter) => counter.settle(taken, by_redis),
+        });
     }
 
     /// Gives one window back what was taken. `tell_redis`: Redis counted it, or will, and has to learn of it later.
     pub fn refund(&self, now: Moment, taken: &Taken, tell_redis: bool) {
-        let mut shard = self.shard_of(&taken.key);
+        let (mut shard, subject) = self.shard_of(&taken.key);
         let refund = |counter: &mut Counter| match counter {
             Counter::Fixed(counter) => counter.refund(now, taken, tell_redis),
             Counter::Exact(counter) => counter.refund(taken),
         };
-        if shard.counters.contains_key(&taken.key) {
-            shard.with_known(&taken.key, refund);
-        } else {
-            shard.with_known(&taken.key.overflow(), refund);
+        if shard.with_known(subject, &taken.key, refund).is_none() {
+            shard.with_overflow(&taken.key, refund);
         }
     }
 
     /// Empties one counter. Its window ends when it would have ended.
     pub fn clear(&self, key: &CounterKey, tell_redis: bool) {
-        self.shard_of(key).with_known(key, |counter| match counter {
+        let (mut shard, subject) = self.shard_of(key);
+        shard.with_known(subject, key, |counter| match counter {
             Counter::Fixed(counter) => counter.clear(tell_redis),
             Counter::Exact(counter) => counter.clear(),
         });
@@ -234,8 +229,8 @@ impl MemoryStore {
     #[must_use]
     pub fn merge(&self, now: Moment, key: &CounterKey) -> Option<Merge> {
         let tickets = || self.tickets.fetch_add(1, Ordering::Relaxed);
-        let mut shard = self.shard_of(key);
-        shard.with_known(key, |counter| match counter {
+        let (mut shard, subject) = self.shard_of(key);
+        shard.with_known(subject, key, |counter| match counter {
             Counter::Fixed(counter) => counter.merge(now, tickets),
             Counter::Exact(counter) => counter.merge(now),
         })?
@@ -243,8 +238,8 @@ impl MemoryStore {
 
     /// Redis took `merge` in. Answers how many units that Redis did not have were in it.
     pub fn confirm(&self, now: Moment, key: &CounterKey, merge: &Merge, merged: Merged) -> i64 {
-        let mut shard = self.shard_of(key);
-        let units = shard.with_known(key, |counter| match (counter, merge) {
+        let (mut shard, subject) = self.shard_of(key);
+        let units = shard.with_known(subject, key, |counter| match (counter, merge) {
             (Counter::Fixed(counter), Merge::Fixed { ticket, .. }) => counter.confirm(now, *ticket, merged),
             (Counter::Exact(counter), Merge::Exact { stamps, .. }) => counter.confirm(stamps),
             _ => 0,
@@ -272,7 +267,7 @@ impl MemoryStore {
             return Vec::new();
         };
         let shard = lock(shard);
-        let live = shard.counters.iter().filter(|(key, counter)| {
+        let live = shard.iter().filter(|(key, counter)| {
             counter.is_live(now) && !key.is_overflow() && (counter.is_unmerged() || !only_unmerged)
         });
         live.map(|(key, _)| key.clone()).collect()
@@ -281,7 +276,7 @@ impl MemoryStore {
     /// Counters held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).counters.len()).sum()
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// Whether none is held.
@@ -298,7 +293,6 @@ impl MemoryStore {
         };
         let shard = lock(shard);
         let open = shard
-            .counters
             .iter()
             .filter(|(key, counter)| counter.is_live(now) && keep(key));
         open.map(|(key, counter)| counter.read(now, key)).collect()
@@ -307,15 +301,14 @@ impl MemoryStore {
     /// The same for the windows of one subject.
     #[must_use]
     pub fn read_subject(&self, now: Moment, subject: &Subject) -> Vec<Reading> {
-        self.read(now, self.place_of(&Counted::of(subject)), |key| {
-            key.counts(subject)
-        })
+        let place = self.place(self.hash(&Counted::of(subject)));
+        self.read(now, place, |key| key.counts(subject))
     }
 
     /// Forgets the counters of `subject`, as an operator wants it, but for what Redis said at `asked_at` or later: it said
     /// that knowing of the reset.
     pub fn forget(&self, subject: &Subject, asked_at: Moment) {
-        let place = self.place_of(&Counted::of(subject));
+        let place = self.place(self.hash(&Counted::of(subject)));
         if let Some(shard) = self.shards.get(place) {
             lock(shard).forget(|key| key.counts(subject), asked_at);
         }
@@ -328,73 +321,79 @@ impl MemoryStore {
         }
     }
 
-    fn place(&self, key: &CounterKey) -> usize {
-        self.place_of(key.counted())
+    /// Once for a decision, where all of it is about one subject; its counters lie together.
+    fn hash(&self, subject: &Counted) -> u64 {
+        self.hasher.hash_one(subject)
     }
 
-    fn place_of(&self, counted: &Counted) -> usize {
+    fn place(&self, subject: u64) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "any bits choose as well as others"
         )]
-        let hash = self.hasher.hash_one(counted) as usize;
-        hash % self.shards.len()
+        let bits = subject as usize;
+        bits % self.shards.len()
     }
 
+    /// The shard of `key`, and the hash of its subject.
     #[expect(
         clippy::indexing_slicing,
         reason = "place() is below the number of shards, of which there is one at least"
     )]
-    fn shard_of(&self, key: &CounterKey) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[self.place(key)])
+    fn shard_of(&self, key: &CounterKey) -> (MutexGuard<'_, Shard>, u64) {
+        let subject = self.hash(key.counted());
+        (lock(&self.shards[self.place(subject)]), subject)
     }
 
     /// Locks the shards of all `asks`, lowest first, so that two decisions cannot wait for each other.
     fn lock(&self, asks: &[Ask]) -> Held<'_> {
-        let mut places = asks.iter().map(|ask| self.place(&ask.key));
-        let first = places.next().unwrap_or(0);
-        let mut others: Vec<usize> = places.filter(|place| *place != first).collect();
-        if others.is_empty() {
-            // The usual case: all rules of one client lie in one shard.
-            return Held {
-                store: self,
-                only: self.shards.get(first).map(lock),
-                several: Vec::new(),
-            };
+        let mut subjects = asks.iter().map(|ask| ask.key.counted());
+        let Some(first) = subjects.next() else {
+            return Held::Several(self, Vec::new());
+        };
+        if subjects.all(|subject| subject == first) {
+            // The usual case: all rules of one client, all windows of one token.
+            let subject = self.hash(first);
+            if let Some(shard) = self.shards.get(self.place(subject)) {
+                return Held::One(subject, lock(shard));
+            }
         }
-        others.push(first);
-        others.sort_unstable();
-        others.dedup();
-        let several = others
+        let hash = |ask: &Ask| self.hash(ask.key.counted());
+        let mut places: Vec<usize> = asks.iter().map(|ask| self.place(hash(ask))).collect();
+        places.sort_unstable();
+        places.dedup();
+        let shards = places
             .into_iter()
-            .filter_map(|place| Some((place, lock(self.shards.get(place)?))))
-            .collect();
-        Held {
-            store: self,
-            only: None,
-            several,
-        }
+            .filter_map(|place| Some((place, lock(self.shards.get(place)?))));
+        Held::Several(self, shards.collect())
     }
 }
 
-/// The shards of one decision: one, or several.
-struct Held<'a> {
-    store: &'a MemoryStore,
-    only: Option<MutexGuard<'a, Shard>>,
-    several: Vec<(usize, MutexGuard<'a, Shard>)>,
+/// The shards of one decision.
+enum Held<'a> {
+    /// That of its one subject, which has this hash.
+    One(u64, MutexGuard<'a, Shard>),
+    /// Those of its subjects, by their places.
+    Several(&'a MemoryStore, Vec<(usize, MutexGuard<'a, Shard>)>),
 }
 
 impl Held<'_> {
-    /// The shard of `key`, which is one of the asks they were locked for.
-    fn shard(&mut self, key: &CounterKey) -> Option<&mut Shard> {
-        if let Some(only) = &mut self.only {
-            return Some(only);
+    /// The shard of `key`, which is one of the asks they were locked for, and the hash of its subject.
+    fn shard(&mut self, key: &CounterKey) -> Option<(&mut Shard, u64)> {
+        match self {
+            Self::One(subject, shard) => Some((shard, *subject)),
+            Self::Several(store, shards) => {
+                let subject = store.hash(key.counted());
+                let place = store.place(subject);
+                let (_, shard) = shards.iter_mut().find(|(known, _)| *known == place)?;
+                Some((shard, subject))
+            }
         }
-        let place = self.store.place(key);
-        self.several
-            .iter_mut()
-            .find(|(known, _)| *known == place)
-            .map(|(_, shard)| &mut **shard)
+    }
+
+    fn find(&mut self, key: &CounterKey) -> Option<&mut Counter> {
+        let (shard, subject) = self.shard(key)?;
+        shard.find(subject, key)
     }
 }
 

@@ -1,16 +1,23 @@
 //! One shard of the memory store: a map of counters that forgets what it may when it is full.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use hashbrown::HashTable;
 
 use super::exact::Exact;
 use super::fixed::Fixed;
 use super::{Ask, Count, Moment, Reading, Reply, Standing};
 use crate::rate_limit::key::CounterKey;
 
+/// Stands for the hash of all subjects that found no room: their counter lies in each shard.
+const OVERFLOW: u64 = 0;
+
 /// Some of the counters.
 #[derive(Debug)]
 pub struct Shard {
-    pub(super) counters: HashMap<CounterKey, Counter>,
+    counters: HashTable<(CounterKey, Counter)>,
+    /// The store's: a subject is hashed once for a decision, to find the shard and what it holds.
+    hasher: RandomState,
     /// Sum of [`Counter::weight`].
     weight: usize,
     most: usize,
@@ -145,48 +152,93 @@ impl Counter {
 
 impl Shard {
     /// An empty shard for counters of `most` in weight.
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, hasher: RandomState) -> Self {
         Self {
-            counters: HashMap::new(),
+            counters: HashTable::new(),
+            hasher,
             weight: 0,
             most,
             full_until_ms: 0,
         }
     }
 
+    /// The counter of `key`, whose subject has this hash.
+    pub(super) fn find(&mut self, subject: u64, key: &CounterKey) -> Option<&mut Counter> {
+        let found = self
+            .counters
+            .find_mut(key.hash_with(subject), |(known, _)| known == key);
+        found.map(|(_, counter)| counter)
+    }
+
+    /// All counters.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&CounterKey, &Counter)> {
+        self.counters.iter().map(|(key, counter)| (key, counter))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.counters.len()
+    }
+
     /// Runs `change` on the counter of `key`, which is made where there is room, or else on that of all who found none.
-    pub(super) fn with<R>(&mut self, now: Moment, key: &CounterKey, change: impl Fn(&mut Counter) -> R) -> R {
-        if let Some(result) = self.with_known(key, &change) {
+    pub(super) fn with<R>(
+        &mut self,
+        now: Moment,
+        subject: u64,
+        key: &CounterKey,
+        change: impl Fn(&mut Counter) -> R,
+    ) -> R {
+        if let Some(result) = self.with_known(subject, key, &change) {
             return result;
         }
         if self.has_room(now) {
-            return self.with_new(key, change);
+            return self.with_new(subject, key, change);
         }
         // Always let in: there is one for each rule and window.
         let shared = key.overflow();
-        self.with_known(&shared, &change)
-            .unwrap_or_else(|| self.with_new(&shared, change))
+        self.with_known(OVERFLOW, &shared, &change)
+            .unwrap_or_else(|| self.with_new(OVERFLOW, &shared, change))
     }
 
     /// The same for a counter that is there.
     pub(super) fn with_known<R>(
         &mut self,
+        subject: u64,
         key: &CounterKey,
         change: impl FnOnce(&mut Counter) -> R,
     ) -> Option<R> {
-        let counter = self.counters.get_mut(key)?;
+        let counter = self.find(subject, key)?;
         let before = counter.weight();
         let result = change(counter);
-        self.weight = (self.weight + counter.weight()).saturating_sub(before);
+        let after = counter.weight();
+        self.weight = (self.weight + after).saturating_sub(before);
         Some(result)
     }
 
+    /// The same for the counter of all who found no room, for the rule and window of `key`.
+    pub(super) fn with_overflow<R>(
+        &mut self,
+        key: &CounterKey,
+        change: impl FnOnce(&mut Counter) -> R,
+    ) -> Option<R> {
+        self.with_known(OVERFLOW, &key.overflow(), change)
+    }
+
     /// The same for one that is not.
-    pub(super) fn with_new<R>(&mut self, key: &CounterKey, change: impl FnOnce(&mut Counter) -> R) -> R {
+    pub(super) fn with_new<R>(
+        &mut self,
+        subject: u64,
+        key: &CounterKey,
+        change: impl FnOnce(&mut Counter) -> R,
+    ) -> R {
         let mut counter = Counter::of(key);
         let result = change(&mut counter);
         self.weight += counter.weight();
-        self.counters.insert(key.clone(), counter);
+        let hasher = &self.hasher;
+        self.counters
+            .insert_unique(key.hash_with(subject), (key.clone(), counter), |(key, _)| {
+                stored_hash(hasher, key)
+            });
         result
     }
 
@@ -197,21 +249,21 @@ impl Shard {
 
     /// Drops what has expired.
     pub(super) fn sweep(&mut self, now: Moment) {
-        if self.counters.values().any(|counter| !counter.is_live(now)) {
+        if self.iter().any(|(_, counter)| !counter.is_live(now)) {
             self.keep(|counter| counter.is_live(now));
         }
     }
 
     /// Drops all counters.
     pub(super) fn empty(&mut self) {
-        *self = Self::new(self.most);
+        *self = Self::new(self.most, self.hasher.clone());
     }
 
     /// Forgets what is older than `asked_at` of the counters that `goes` names.
     pub(super) fn forget(&mut self, goes: impl Fn(&CounterKey) -> bool, asked_at: Moment) {
         self.counters
-            .retain(|key, counter| !goes(key) || counter.forget(asked_at));
-        self.weight = self.counters.values().map(Counter::weight).sum();
+            .retain(|(key, counter)| !goes(key) || counter.forget(asked_at));
+        self.weight = self.iter().map(|(_, counter)| counter.weight()).sum();
         self.full_until_ms = 0;
     }
 
@@ -219,10 +271,16 @@ impl Shard {
     /// places as graves, and doubles in size to be rid of them.
     fn keep(&mut self, mut stay: impl FnMut(&Counter) -> bool) {
         let all = std::mem::take(&mut self.counters);
-        let staying: Vec<(CounterKey, Counter)> =
-            all.into_iter().filter(|(_, counter)| stay(counter)).collect();
-        self.counters = staying.into_iter().collect();
-        self.weight = self.counters.values().map(Counter::weight).sum();
+        let staying: Vec<_> = all.into_iter().filter(|(_, counter)| stay(counter)).collect();
+        let hasher = &self.hasher;
+        self.counters
+            .reserve(staying.len(), |(key, _)| stored_hash(hasher, key));
+        for entry in staying {
+            let hash = stored_hash(hasher, &entry.0);
+            self.counters
+                .insert_unique(hash, entry, |(key, _)| stored_hash(hasher, key));
+        }
+        self.weight = self.iter().map(|(_, counter)| counter.weight()).sum();
         self.full_until_ms = 0;
     }
 
@@ -237,12 +295,16 @@ impl Shard {
             return true;
         }
         let forgettable = self
-            .counters
-            .values()
+            .iter()
+            .map(|(_, counter)| counter)
             .filter(|counter| counter.may_be_forgotten());
         let mut worths: Vec<(u64, u64)> = forgettable.map(Counter::worth).collect();
         if worths.is_empty() {
-            self.full_until_ms = self.counters.values().map(Counter::ends_ms).min().unwrap_or(0);
+            self.full_until_ms = self
+                .iter()
+                .map(|(_, counter)| counter.ends_ms())
+                .min()
+                .unwrap_or(0);
             return false;
         }
         let mut left = (worths.len() / 8).max(1);
@@ -255,4 +317,13 @@ impl Shard {
         });
         self.weight < self.most
     }
+}
+
+/// The hash of a counter that is moved to another place of its shard.
+fn stored_hash(hasher: &RandomState, key: &CounterKey) -> u64 {
+    key.hash_with(if key.is_overflow() {
+        OVERFLOW
+    } else {
+        hasher.hash_one(key.counted())
+    })
 }
