@@ -61,6 +61,9 @@ async fn compare() -> Outcome<()> {
     if wanted("login") {
         login().await?;
     }
+    if wanted("gateway") {
+        gateway().await?;
+    }
     if wanted("memory") {
         start_and_memory().await?;
     }
@@ -113,6 +116,82 @@ async fn login() -> Outcome<()> {
         100.0 * logins / raw
     );
     Ok(())
+}
+
+/// The gateway check of a token that is asked about again and again, beside the limited health check of the same server.
+async fn gateway() -> Outcome<()> {
+    let store = redis::RedisServer::start().await;
+    let server = Server::stile(&[
+        ("RATE_LIMIT_GLOBAL", "1000000000/minute"),
+        (
+            "API_TOKEN_RATE_LIMIT",
+            "1000000000/minute;1000000000/hour;1000000000/day",
+        ),
+        ("REDIS_URL", &store.url()),
+    ])?;
+    register(&server).await?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let api = format!("http://{}/api/v1", server.address);
+    let send = async |path: &str, access: &str, body: String| -> Outcome<serde_json::Value> {
+        let request = client.post(format!("{api}{path}")).bearer_auth(access);
+        let request = request.header("content-type", "application/json").body(body);
+        let answer = request.send().await?.error_for_status()?.text().await?;
+        Ok(serde_json::from_str(&answer)?)
+    };
+    let text = |value: &serde_json::Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let session = send("/auth/login", "", credentials(PASSWORD)).await?;
+    let access = text(&session, "access_token");
+    let made = send("/api-tokens", &access, r#"{"name":"bench"}"#.to_owned()).await?;
+    let token = text(&made, "token");
+    let health = "GET /api/v1/health HTTP/1.1\r\nhost: bench\r\n\r\n";
+    let verify = format!(
+        "GET /api/v1/api-gateway/verify HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    let mut rates = [Vec::new(), Vec::new()];
+    let mut p99 = Vec::new();
+    for _ in 0..ROUNDS {
+        rates[0].push(load(server.address, health, CONNECTIONS, ROUND).await?);
+        rates[1].push(load(server.address, &verify, CONNECTIONS, ROUND).await?);
+        p99.push(slowest_of_a_hundred(server.address, &verify).await?);
+    }
+    let [health, verify] = rates.map(median);
+    println!("limited health, through Redis: {health:>9.0}/s");
+    println!(
+        "gateway check, three windows:  {verify:>9.0}/s  {:>5.1} % of that (to reach: 40)",
+        100.0 * verify / health
+    );
+    println!(
+        "gateway check, {CONNECTIONS} in flight: p99 {:.2} ms (to reach: 2)",
+        median(p99)
+    );
+    Ok(())
+}
+
+/// The 99th percentile of the time that one answer takes with [`CONNECTIONS`] in flight, in milliseconds.
+async fn slowest_of_a_hundred(address: SocketAddr, request: &str) -> Outcome<f64> {
+    let until = Instant::now() + ROUND;
+    let tasks: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let request = request.to_owned();
+            tokio::spawn(async move {
+                let mut connection = BufReader::new(TcpStream::connect(address).await?);
+                let (mut spans, mut buffer) = (Vec::new(), Vec::new());
+                while Instant::now() < until {
+                    let began = Instant::now();
+                    connection.write_all(request.as_bytes()).await?;
+                    read_answer(&mut connection, &mut buffer).await?;
+                    spans.push(began.elapsed().as_secs_f64() * 1000.0);
+                }
+                Outcome::Ok(spans)
+            })
+        })
+        .collect();
+    let mut spans = Vec::new();
+    for task in tasks {
+        spans.extend(task.await??);
+    }
+    spans.sort_by(f64::total_cmp);
+    Ok(spans.get(spans.len() * 99 / 100).copied().unwrap_or_default())
 }
 
 async fn start_and_memory() -> Outcome<()> {
@@ -217,7 +296,7 @@ async fn one_answer(address: SocketAddr, request: &str) -> Outcome<u16> {
 }
 
 /// Answers per second over `connections`, each asking again as soon as it is answered, for `span` (but at
-/// least one answer each). Anything but 200 is an error: a refusal would be measured as speed.
+/// least one answer each). Anything but 200 and 204 is an error: a refusal would be measured as speed.
 async fn load(address: SocketAddr, request: &str, connections: usize, span: Duration) -> Outcome<f64> {
     let began = Instant::now();
     let tasks: Vec<_> = (0..connections)
@@ -238,7 +317,7 @@ async fn ask_for(address: SocketAddr, request: String, until: Instant) -> Outcom
     loop {
         connection.write_all(request.as_bytes()).await?;
         match read_answer(&mut connection, &mut buffer).await? {
-            200 => answers += 1.0,
+            200 | 204 => answers += 1.0,
             status => return Err(format!("answered {status}").into()),
         }
         if Instant::now() >= until {
