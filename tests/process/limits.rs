@@ -173,6 +173,26 @@ async fn an_account_is_found_by_its_address_and_freed_from_wherever_it_is_known(
     assert_eq!(nobody, "nothing was counted of nobody@example.com");
 }
 
+/// What `list` prints of the workers of an E2E suite is understood too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_a_suite_is_shown_and_freed_by_his_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let stile = || in_memory(directory.path()).set("ENABLE_TEST_ENDPOINTS", "true");
+    let process = stile().start();
+    let worker = get("/api/v1/rate-limits").header("X-Test-Client", "worker-7");
+    let ask = async || worker.send(process.address()).await.status;
+    for status in [200, 200, 200, 200, 200, 429] {
+        assert_eq!(ask().await, status);
+    }
+    assert!(done(stile(), &["list"]).contains("@worker-7"));
+    assert_eq!(json_lines(stile(), &["show", "@worker-7"])[0]["count"], 5);
+    assert_eq!(
+        done(stile(), &["reset", "@worker-7"]),
+        "2 counters of @worker-7 were emptied"
+    );
+    assert_eq!(ask().await, 200);
+}
+
 fn in_memory(directory: &Path) -> Stile {
     Stile::in_directory(directory)
         .set("ENVIRONMENT", "test")
