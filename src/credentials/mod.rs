@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod access_token;
 mod api_token;
+mod genuine;
 mod keys;
 mod password;
 mod password_policy;
