@@ -24,9 +24,13 @@ lint:
 check *arguments:
     cargo run --quiet -- check {{arguments}}
 
-# The benchmarks.
+# stile beside its peers, in one table; `just bench --quick` takes some five minutes.
 bench *arguments:
-    cargo bench {{arguments}}
+    bench/run {{arguments}}
+
+# The functions that every request runs through, one by one.
+bench-hot *arguments:
+    cargo bench --bench hot -- {{arguments}}
 
 # Licences, advisories and bans of the dependencies (cargo install cargo-deny).
 deny:
