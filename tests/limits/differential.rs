@@ -97,6 +97,7 @@ fn token_asks(dice: &mut Dice, next_id: &mut u64, redis_ms: i64) -> Vec<Ask> {
     windows.map(ask).into()
 }
 
+/// limits.md 5, with API tokens among the takes.
 #[tokio::test]
 async fn memory_and_the_script_decide_alike() {
     let redis = RedisServer::start().await;
