@@ -24,7 +24,7 @@ lint:
 check *arguments:
     cargo run --quiet -- check {{arguments}}
 
-# stile beside its peers, in one table; `just bench --quick` takes some five minutes.
+# stile beside its peers, in one table; `just bench --quick` takes some ten minutes.
 bench *arguments:
     bench/run {{arguments}}
 

@@ -45,7 +45,7 @@ class Stand:
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/run", description="stile beside its peers, on this machine, in one table")
-    parser.add_argument("--quick", action="store_true", help="everything in small, some five minutes")
+    parser.add_argument("--quick", action="store_true", help="everything in small, some ten minutes")
     parser.add_argument("--smoke", action="store_true", help="only whether it runs: no peers, a few seconds")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     words = parser.parse_args()

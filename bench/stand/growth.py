@@ -111,6 +111,7 @@ def limit_keys(stand, folder):
     client = lambda n: f"X-Forwarded-For: 10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
     asked = lambda numbers: [request("GET", f"{API}/health", headers=[client(n)]) for n in numbers]
     everybody = Sequence(folder, "everybody", asked(range(keys)))
+    everybody.count = 10**9  # Some come twice at the end.
     for store, variables in stores:
         worlds = [(subject, subjects.stile(**limit, **variables, REDIS_KEY_PREFIX=f"{store}-{subject[-4:]}"), count)
                   for subject, count in (("stile, 1000", FEW), ("stile, many", keys))]
