@@ -1,6 +1,7 @@
 """The time from the start of the process to its first good answer, and the memory it takes at rest."""
 
 import resource
+import shutil
 import socket
 import tempfile
 import time
@@ -38,6 +39,7 @@ def measure(stand):
         connections(stand)
     finally:
         redis.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def connections(stand):
