@@ -12,7 +12,7 @@
 //! 5  accounts | api_tokens                       use cases: log in, refresh, reset, sessions | issue, prove, spend
 //! 6  audit                                       one security event -> one log line and one row
 //! 7  storage | rate_limit | credentials | mail   each knows only itself
-//! 8  clock | telemetry | field                   the present moment; logs, numbers, spans; a field that breaks a rule
+//! 8  clock | telemetry | field | brand           the present moment; logs, numbers, spans; a broken rule; the looks
 //! ```
 //!
 //! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the
@@ -38,6 +38,7 @@ pub mod accounts;
 pub mod api_tokens;
 pub mod app;
 pub mod audit;
+pub mod brand;
 pub mod cli;
 pub mod clock;
 pub mod config;

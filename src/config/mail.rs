@@ -8,12 +8,14 @@ use secrecy::SecretString;
 use super::error::printable;
 use super::reader::Reader;
 use super::{Environment, dsn};
+use crate::brand::Brand;
 use crate::mail::{Settings, TransportSettings};
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
     environment: Environment,
     tls_ca_file: Option<PathBuf>,
+    brand: Brand,
 ) -> Settings {
     let source = reader.source;
     let from = reader.value("MAIL_FROM", default_sender(), Mailbox::to_string, |text| {
@@ -59,7 +61,11 @@ pub(super) fn read(
             tls_ca_file,
         },
     };
-    Settings { transport, from }
+    Settings {
+        transport,
+        from,
+        brand,
+    }
 }
 
 fn default_sender() -> Mailbox {

@@ -156,12 +156,12 @@ impl Config {
         let burst = limits::burst(&mut reader, &rate_limit);
         let credentials = keys::read(&mut reader, environment, &web.public_url);
         let traces = traces::read(&mut reader, tls_ca_file.clone());
-        let mail = mail::read(&mut reader, environment, tls_ca_file);
+        let (brand, has_pages) = pages::read(&mut reader, environment);
+        let mail = mail::read(&mut reader, environment, tls_ca_file, brand.clone());
         let life = test_endpoints::read(&mut reader, environment);
         let keeps_mail = life.test_endpoints().is_some();
         let accounts = accounts::read(&mut reader, environment, &web.frontend_url, &mail, keeps_mail);
         let api_tokens = api_tokens::read(&mut reader);
-        let (brand, has_pages) = pages::read(&mut reader, environment);
         let telemetry = server::telemetry(&mut reader, environment);
 
         let effective = reader.finish()?;

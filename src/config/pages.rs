@@ -1,12 +1,12 @@
-//! What the pages look like, and whether there are any.
+//! What pages and mails look like, and whether there are pages.
 
 use url::Url;
 
 use super::Environment;
 use super::error::printable;
 use super::reader::Reader;
+use crate::brand::Brand;
 use crate::field::is_no_writing;
-use crate::http::pages::brand::Brand;
 
 /// The longest name that still fits a narrow screen and a subject line.
 const LONGEST_NAME: usize = 40;

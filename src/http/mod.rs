@@ -68,7 +68,7 @@ pub struct Settings {
     /// `ENABLE_DOCS`: `/docs` and `/openapi.json` are served.
     pub docs: bool,
     /// What the pages look like; `None` without `ENABLE_PAGES`.
-    pub pages: Option<pages::brand::Brand>,
+    pub pages: Option<crate::brand::Brand>,
     /// Production or not.
     pub life: Life,
 }

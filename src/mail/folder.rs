@@ -3,28 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lettre::message::Mailbox;
 use uuid::Uuid;
 
+use super::letterhead::Letterhead;
 use super::{Message, SendError};
 
 /// Writes each mail as one file whose name sorts by time. A file appears whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: Arc<Path>,
-    from: Mailbox,
+    letterhead: Letterhead,
 }
 
 impl Folder {
-    pub(super) fn new(path: PathBuf, from: Mailbox) -> Self {
+    pub(super) fn new(path: PathBuf, letterhead: Letterhead) -> Self {
         Self {
             path: path.into(),
-            from,
+            letterhead,
         }
     }
 
     pub(super) async fn send(&self, message: &Message) -> Result<(), SendError> {
-        let mail = message.compose(&self.from)?.formatted();
+        let mail = message.compose(&self.letterhead)?.formatted();
         let name = Uuid::now_v7();
         // A dot file, so that whoever lists `*.eml` never sees half a mail.
         let (unfinished, finished) = (

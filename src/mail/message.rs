@@ -8,6 +8,7 @@ use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 use uuid::Uuid;
 
 use super::SendError;
+use super::letterhead::Letterhead;
 
 /// One mail to one recipient. It may hold a live token, so `Debug` shows its subject alone.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Message {
     pub subject: String,
     /// The body as plain text; a link stands alone on its line.
     pub text: String,
-    /// The body as HTML.
+    /// The same as HTML paragraphs; the letterhead stands around them.
     pub html: String,
     /// The link with the token, if the mail carries one.
     pub link: Option<String>,
@@ -29,7 +30,7 @@ const BOUNDARY: &str = "=_stile_alternative";
 
 impl Message {
     /// The mail as lettre takes it. Refuses an address or a subject that could add a header.
-    pub(super) fn compose(&self, from: &Mailbox) -> Result<lettre::Message, SendError> {
+    pub(super) fn compose(&self, letterhead: &Letterhead) -> Result<lettre::Message, SendError> {
         let to = recipient(&self.to).ok_or_else(|| {
             SendError::Permanent("the recipient's address is not one that mail is sent to".into())
         })?;
@@ -44,8 +45,12 @@ impl Message {
             "auto-generated".into(),
         );
         lettre::Message::builder()
-            .message_id(Some(format!("<{}@{}>", Uuid::now_v7(), from.email.domain())))
-            .from(from.clone())
+            .message_id(Some(format!(
+                "<{}@{}>",
+                Uuid::now_v7(),
+                letterhead.from.email.domain()
+            )))
+            .from(letterhead.from.clone())
             .to(Mailbox::new(None, to))
             .subject(self.subject.clone())
             .raw_header(automatic)
@@ -53,8 +58,11 @@ impl Message {
                 MultiPart::builder()
                     .kind(MultiPartKind::Alternative)
                     .boundary(BOUNDARY)
-                    .singlepart(part(ContentType::TEXT_PLAIN, &self.text))
-                    .singlepart(part(ContentType::TEXT_HTML, &self.html)),
+                    .singlepart(part(ContentType::TEXT_PLAIN, &letterhead.text(&self.text)))
+                    .singlepart(part(
+                        ContentType::TEXT_HTML,
+                        &letterhead.html(&self.subject, &self.html),
+                    )),
             )
             .map_err(|_| SendError::Permanent("the mail cannot be written".into()))
     }
@@ -99,6 +107,7 @@ fn recipient(text: &str) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brand::Brand;
 
     fn message(to: &str, subject: &str, text: &str) -> Message {
         Message {
@@ -111,9 +120,12 @@ mod tests {
     }
 
     fn wire(message: &Message) -> Result<String, SendError> {
-        let from = "stile <no-reply@stile.example>".parse().unwrap();
+        let letterhead = Letterhead {
+            from: "stile <no-reply@stile.example>".parse().unwrap(),
+            brand: Brand::default(),
+        };
         message
-            .compose(&from)
+            .compose(&letterhead)
             .map(|mail| String::from_utf8(mail.formatted()).unwrap())
     }
 

@@ -10,10 +10,14 @@ use lettre::message::Mailbox;
 use secrecy::SecretString;
 
 mod folder;
+mod letterhead;
 mod message;
 mod outbox;
 mod smtp;
 pub mod templates;
+
+use crate::brand::Brand;
+use letterhead::Letterhead;
 
 pub use message::Message;
 pub use outbox::{Outbox, SentMail};
@@ -25,6 +29,8 @@ pub struct Settings {
     pub transport: TransportSettings,
     /// `MAIL_FROM`.
     pub from: Mailbox,
+    /// `BRAND_NAME`, `BRAND_LOGO_URL`, `BRAND_COLOR`.
+    pub brand: Brand,
 }
 
 /// Where mail goes.
@@ -99,14 +105,17 @@ pub enum Mailer {
 impl Mailer {
     /// Reads the settings and the file of authorities; connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
-        let Settings { transport, from } = settings;
-        match transport {
-            TransportSettings::Folder(path) => Ok(Self::Folder(folder::Folder::new(path, from))),
+        let letterhead = Letterhead {
+            from: settings.from,
+            brand: settings.brand,
+        };
+        match settings.transport {
+            TransportSettings::Folder(path) => Ok(Self::Folder(folder::Folder::new(path, letterhead))),
             TransportSettings::Smtp {
                 url,
                 require_tls,
                 tls_ca_file,
-            } => smtp::Smtp::new(&url, require_tls, tls_ca_file.as_deref(), from).map(Self::Smtp),
+            } => smtp::Smtp::new(&url, require_tls, tls_ca_file.as_deref(), letterhead).map(Self::Smtp),
         }
     }
 

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
@@ -19,6 +18,7 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
+use super::letterhead::Letterhead;
 use super::{Message, PingError, SendError, SettingsError, Step};
 
 /// The longest that a server may take for one step: a silent one costs this once.
@@ -38,7 +38,7 @@ struct Server {
     tls: TlsParameters,
     credentials: Option<Credentials>,
     name: ClientId,
-    from: Mailbox,
+    letterhead: Letterhead,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Smtp {
         url: &SecretString,
         require_tls: bool,
         tls_ca_file: Option<&Path>,
-        from: Mailbox,
+        letterhead: Letterhead,
     ) -> Result<Self, SettingsError> {
         let url = Url::parse(url.expose_secret()).map_err(|_| SettingsError::Url("is not a URL"))?;
         let (security, default_port) = match (url.scheme(), require_tls) {
@@ -83,12 +83,12 @@ impl Smtp {
             credentials: credentials(&url)?,
             name: ClientId::default(),
             host,
-            from,
+            letterhead,
         })))
     }
 
     pub(super) async fn send(&self, message: &Message) -> Result<(), SendError> {
-        let mail = message.compose(&self.0.from)?;
+        let mail = message.compose(&self.0.letterhead)?;
         let opened = self.0.open().await;
         let mut connection = opened.map_err(|error| SendError::Temporary(error.text))?;
         let sender = Mail::new(mail.envelope().from().cloned(), Vec::new());
@@ -117,7 +117,7 @@ impl Smtp {
     /// All but a mail: whether the server greets, encrypts, lets us in, and takes our sender.
     pub(super) async fn ping(&self) -> Result<(), PingError> {
         let mut connection = self.0.open().await?;
-        let sender = Mail::new(Some(self.0.from.email.clone()), Vec::new());
+        let sender = Mail::new(Some(self.0.letterhead.from.email.clone()), Vec::new());
         step("MAIL FROM", connection.command(sender))
             .await
             .map_err(|failure| failure.at(Step::Sender))?;

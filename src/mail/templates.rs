@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Message;
+use super::letterhead::escaped;
 use crate::clock::Timestamp;
 
 /// Asks the owner of a new account to confirm the address.
@@ -131,11 +132,7 @@ fn notice(to: &str, subject: &str, paragraphs: &[&str]) -> Message {
         .iter()
         .map(|paragraph| html_paragraph(paragraph))
         .collect();
-    let html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{}</title></head>\n\
-         <body>\n<p>Hello,</p>\n{body}</body>\n</html>\n",
-        escaped(subject)
-    );
+    let html = format!("<p>Hello,</p>\n{body}");
     Message {
         to: to.to_owned(),
         subject: subject.to_owned(),
@@ -152,21 +149,6 @@ fn html_paragraph(text: &str) -> String {
     } else {
         format!("<p>{escaped}</p>\n")
     }
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 fn works_once(expires_in: Duration) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use stile::accounts::{self, Accounts, Caller, Identity, Logout, Registered, Registration, SessionTokens};
 use stile::audit::Audit;
+use stile::brand::Brand;
 use stile::clock::Clock;
 use stile::credentials::{AccessTokens, PasswordPolicy, Passwords, PoolSettings, SecretKeys, SigningKeys};
 use stile::mail::{self, Mailer, TransportSettings};
@@ -220,6 +221,7 @@ impl World {
         Mailer::new(mail::Settings {
             transport,
             from: "stile <no-reply@example.com>".parse().unwrap(),
+            brand: Brand::default(),
         })
         .unwrap()
     }

@@ -17,6 +17,7 @@ mod tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stile::brand::Brand;
 use stile::mail::{Mailer, Message, Settings, SettingsError, TransportSettings, templates};
 
 const LINK: &str = "https://app.example/reset-password#token=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -29,6 +30,7 @@ fn mailer(transport: TransportSettings) -> Result<Mailer, SettingsError> {
     Mailer::new(Settings {
         transport,
         from: "stile <no-reply@stile.example>".parse().unwrap(),
+        brand: Brand::default(),
     })
 }
 

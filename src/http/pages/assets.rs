@@ -12,7 +12,7 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
-use super::brand::Brand;
+use crate::brand::Brand;
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::pages::routing::Routes;

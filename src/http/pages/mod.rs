@@ -6,7 +6,6 @@
 
 mod account;
 mod assets;
-pub mod brand;
 mod failure;
 mod form;
 mod operator;
@@ -27,12 +26,12 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 
 use self::assets::Assets;
-use self::brand::Brand;
 use self::routing::Routes;
 use self::visit::Visits;
 use super::stages::Around;
 use super::stages::limits::EndpointRules;
 use super::{Http, Settings};
+use crate::brand::Brand;
 
 pub use self::failure::{page_of, refused};
 

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use url::form_urlencoded;
 
 use super::Pages;
-use super::brand::Brand;
 use super::visit::Visitor;
 use crate::accounts::{Role, User};
+use crate::brand::Brand;
 use crate::clock::Timestamp;
 use crate::field::FieldError;
 use crate::http::Http;

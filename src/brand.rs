@@ -1,4 +1,4 @@
-//! How a product wears its pages: `BRAND_NAME`, `BRAND_LOGO_URL`, `BRAND_COLOR`.
+//! How a product wears its pages and its mails: `BRAND_NAME`, `BRAND_LOGO_URL`, `BRAND_COLOR`.
 //!
 //! An operator picks one colour; whether it can be read is settled here, not on somebody's screen
 //! (WCAG 2.2, success criteria 1.4.3 and 1.4.11).
@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What `config` hands this room about the product's looks.
+/// The product's looks, as `config` reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brand {
     /// `BRAND_NAME`: stands in titles and headings.
