@@ -55,7 +55,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequest<S> for Body<T> 
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (bytes, is_json) = read(request, JSON).await?;
+        let (parts, body) = request.into_parts();
+        let (bytes, is_json) = read(&parts.headers, body, JSON).await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid_request("The request needs a JSON body."));
         }
@@ -67,7 +68,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> fo
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let (bytes, is_json) = read(request, JSON).await?;
+        let (parts, body) = request.into_parts();
+        let (bytes, is_json) = read(&parts.headers, body, JSON).await?;
         if bytes.is_empty() {
             Ok(Self(T::default()))
         } else {
@@ -80,8 +82,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate + Default> FromRequest<S> fo
 const JSON: &str = "application/json";
 
 /// Reads the whole body within its bounds; tells also whether it calls itself `kind`. Of another kind is 415.
-pub(super) async fn read(request: Request, kind: &'static str) -> Result<(Bytes, bool), ApiError> {
-    let headers = request.headers();
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    kind: &'static str,
+) -> Result<(Bytes, bool), ApiError> {
     let is_kind = is_of(kind, headers);
     let declared = headers
         .get(CONTENT_LENGTH)
@@ -98,7 +103,7 @@ pub(super) async fn read(request: Request, kind: &'static str) -> Result<(Bytes,
     if headers.contains_key(CONTENT_TYPE) && !is_kind {
         return Err(not_of(kind));
     }
-    let limited = Limited::new(request.into_body(), MOST_BYTES);
+    let limited = Limited::new(body, MOST_BYTES);
     match tokio::time::timeout(MOST_TIME, limited.collect()).await {
         Err(_) => Err(ApiError::request_timeout()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::payload_too_large()),

@@ -1,6 +1,7 @@
 //! The fields of a form, as browsers send it.
 
-use axum::extract::Request;
+use axum::body::Body;
+use axum::http::HeaderMap;
 use url::form_urlencoded;
 
 use super::body;
@@ -13,9 +14,9 @@ pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// Reads the body of a form, within the bounds of every body.
-    pub async fn read(request: Request) -> Result<Self, ApiError> {
+    pub async fn read(headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
         const FORM: &str = "application/x-www-form-urlencoded";
-        let (bytes, _) = body::read(request, FORM).await?;
+        let (bytes, _) = body::read(headers, body, FORM).await?;
         Ok(Self::parse(&bytes))
     }
 

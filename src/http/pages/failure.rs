@@ -70,7 +70,8 @@ pub async fn refused(http: &Arc<Http>, request: Request, error: ApiError) -> Res
         return error.into_response();
     }
     let visitor = Visitor::anybody(http, request.headers());
-    let fields = Fields::read(request).await.unwrap_or_default();
+    let (parts, body) = request.into_parts();
+    let fields = Fields::read(&parts.headers, body).await.unwrap_or_default();
     let shown = Faults::of(error.clone());
     let page = match path.as_str() {
         "/sign-in" => sign_in::page(http, &visitor, &fields, &shown),

@@ -28,7 +28,7 @@ impl FromRequest<Arc<Http>> for Form {
         cookies::demand_page_origin(http, request.headers())?;
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, http).await?;
-        let fields = Fields::read(Request::from_parts(parts, body)).await?;
+        let fields = Fields::read(&parts.headers, body).await?;
         if visitor.owns_form(fields.get(TOKEN_FIELD), http) {
             Ok(Self { visitor, fields })
         } else {

@@ -6,10 +6,12 @@
 //! which count clients: here many clients come through one proxy, and each token has its own limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +24,7 @@ use crate::audit::{Event, EventKind, Outcome};
 use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
-use crate::http::extract::{Authenticated, bearer};
+use crate::http::extract::{Authenticated, Fields, bearer};
 use crate::http::openapi::{Counted, Operations, Refused, Refuses, and_storage};
 use crate::http::routes::Endpoint;
 use crate::http::stages::envelope::Context;
@@ -48,6 +50,9 @@ const IN_QUERY: [&str; 8] = [
     "bearer",
     "token",
 ];
+
+/// Longest wait for a body that may hold a credential.
+const BODY_WAIT: Duration = Duration::from_secs(1);
 
 /// What the OpenAPI document says of them: one method stands for all.
 #[must_use]
@@ -85,8 +90,20 @@ pub fn router() -> Router<Arc<Http>> {
 )]
 async fn verify(State(http): State<Arc<Http>>, request: Request) -> Response {
     let limiter = http.limiter.clone();
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    if parts.headers.contains_key(CONTENT_TYPE) && holds_credential(&parts.headers, body).await {
+        return ApiError::invalid_request("A credential does not belong in the body.").into_response();
+    }
     limiter.within_request(verified(&http, &parts)).await
+}
+
+/// Whether the body is a form with one of our tokens in the field that RFC 6750, section 2.2 names. Few proxies pass the
+/// body on, and all else in it is the product's business. Some announce a body and send none: nobody waits for that.
+async fn holds_credential(headers: &HeaderMap, body: Body) -> bool {
+    let read = tokio::time::timeout(BODY_WAIT, Fields::read(headers, body)).await;
+    read.is_ok_and(|form| {
+        form.is_ok_and(|form| form.all("access_token").any(|value| value.starts_with("stile_")))
+    })
 }
 
 /// How the gateway refuses.
