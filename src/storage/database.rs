@@ -28,10 +28,6 @@ static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 /// frozen server under five seconds.
 const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection of PostgreSQL that was in use so lately is taken to be alive. Asking it each time would be a second round
-/// trip for every query; no server comes back within so short a time.
-const ALIVE_FOR: Duration = Duration::from_millis(100);
-
 /// Longest wait for SQLite's one writer: many short writes queue for it.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -239,10 +235,6 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, state| {
-                Box::pin(async move { Ok(state.idle_for < ALIVE_FOR || connection.ping().await.is_ok()) })
-            })
             .connect_lazy_with(limited);
         Ok(Self::Postgres {
             pool,
