@@ -373,13 +373,19 @@ async fn write_rows(audit: Arc<Inner>, database: Database, mut queue: mpsc::Rece
         if stopping {
             queue.close();
         }
+        // Once a tick, or a flood would be written as fast as the database can; and never on top of rows that could not be
+        // written, or they would pile up while the database is away.
+        let mut are_due = true;
         loop {
+            if are_due && waiting.is_empty() {
+                waiting.extend(audit.take_refusals());
+                are_due = false;
+            }
             while waiting.len() < BATCH
                 && let Ok(row) = queue.try_recv()
             {
                 waiting.push(row);
             }
-            waiting.extend(audit.take_refusals());
             if waiting.is_empty() {
                 break;
             }
