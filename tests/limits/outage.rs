@@ -563,3 +563,37 @@ async fn an_address_that_is_none_is_refused_without_being_repeated() {
         );
     }
 }
+
+/// 41; RL-13: nobody who asks has been counted before, so the keys are not there to be read.
+#[tokio::test]
+async fn a_server_that_cannot_count_is_lost_to_newcomers_as_well() {
+    let redis = RedisServer::start().await;
+    let limiter = limiter_on(&redis, LOGIN).await;
+    let mut newcomers = 100..;
+    for (breaks, mends) in [
+        (
+            ["REPLICAOF", "127.0.0.1", "1"].as_slice(),
+            ["REPLICAOF", "NO", "ONE"].as_slice(),
+        ),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+        (
+            &["CONFIG", "SET", "maxmemory", "1"],
+            &["CONFIG", "SET", "maxmemory", "0"],
+        ),
+        (
+            &["ACL", "SETUSER", "default", "-incrby"],
+            &["ACL", "SETUSER", "default", "+@all"],
+        ),
+    ] {
+        redis.command(breaks).await;
+        for client in newcomers.by_ref().take(3) {
+            assert_eq!(admitted(&limiter, &login(client), 1).await, 1, "{breaks:?}");
+        }
+        assert_eq!(limiter.state(), StoreState::Degraded, "{breaks:?}");
+        redis.command(mends).await;
+        until(&limiter, StoreState::Redis).await;
+    }
+}

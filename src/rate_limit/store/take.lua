@@ -32,9 +32,11 @@ while ARGV[a + 1] do
       -- Charged at once, and given back where there was no room: nobody sees the moment in between.
       local count = pcall('INCRBY', key, cost)
       if type(count) == 'table' then
+        local why = count.err
+        local is_value = string.find(why, 'WRONGTYPE') or string.find(why, 'not an integer') or string.find(why, 'overflow')
+        if not is_value then return count end
         -- Somebody else wrote it: a number in another spelling, or none.
         local value = pcall('GET', key)
-        if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then return value end
         value = type(value) == 'string' and tonumber(value)
         if value and value % 1 == 0 then
           call('SET', key, string.format('%.0f', math.min(math.max(value, 0), 1e15)), 'KEEPTTL')
