@@ -33,7 +33,8 @@ const RESERVED_DESCRIPTORS: u64 = 96;
 /// Most connections served at once, however many descriptors there are.
 const MOST_CONNECTIONS: u64 = 65_536;
 
-/// Longest wait for the database's connections, and before that for a scrape, to end.
+/// Longest wait for each of the last steps: the uses of API tokens to be written, a scrape and the database's connections to
+/// end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The pauses between the tries to reach a database that is not there yet at start.
@@ -216,6 +217,7 @@ impl App {
         tokio::time::sleep(delay).await;
         stop.cancel();
         tokio::join!(finish(server, grace), background.stop());
+        self.api_tokens.finish_uses(GOODBYE).await;
         the_end.cancel();
         if let Some(metrics) = metrics {
             let _ = tokio::time::timeout(GOODBYE, metrics).await;

@@ -74,21 +74,18 @@ impl Uses {
 }
 
 impl ApiTokens {
-    /// Writes uses down until `shutdown`, and once more then.
+    /// Writes uses down until `shutdown`. Requests in flight go on using tokens then: [`Self::finish_uses`].
     pub async fn run_uses(&self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(FLUSH_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut round: u32 = 0;
         loop {
-            let stopping = tokio::select! {
-                _ = tick.tick() => false,
-                () = shutdown.cancelled() => true,
-            };
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = shutdown.cancelled() => return,
+            }
             if let Err(error) = self.write_uses().await {
                 tracing::warn!(%error, "uses of API tokens were not written; they are kept");
-            }
-            if stopping {
-                return;
             }
             if round.is_multiple_of(SWEEP_FLUSHES)
                 && let Err(error) = self.sweep().await
@@ -96,6 +93,14 @@ impl ApiTokens {
                 tracing::warn!(%error, "revoked API tokens were not swept");
             }
             round = round.wrapping_add(1);
+        }
+    }
+
+    /// Writes down what is left, once nobody is served any more.
+    pub async fn finish_uses(&self, patience: Duration) {
+        let written = tokio::time::timeout(patience, self.write_uses()).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!("the last uses of API tokens were not written");
         }
     }
 

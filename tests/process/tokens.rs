@@ -11,7 +11,8 @@ use crate::postgres;
 use crate::process::{Ended, Process, Stile};
 use crate::redis::RedisServer;
 use crate::traffic::{
-    Answer, PASSWORD, Request, get, is_long, limited_by, login, post, register, wait_until,
+    Answer, Connection, PASSWORD, Request, get, is_long, limited_by, login, post, register, request,
+    wait_until,
 };
 
 /// How long a change can go unnoticed without Redis.
@@ -92,6 +93,7 @@ impl Side {
         let made = post("/api/v1/api-tokens", terms).bearer(&session.access);
         let made = made.send(self.processes[0].address()).await.expect(201);
         Token {
+            secret: made.text("/token"),
             id: made.text("/id"),
             prefix: made.text("/prefix"),
             verify: get("/api/v1/api-gateway/verify").bearer(&made.text("/token")),
@@ -111,6 +113,7 @@ struct Session {
 struct Token {
     id: String,
     prefix: String,
+    secret: String,
     verify: Request,
 }
 
@@ -404,4 +407,29 @@ async fn neither_a_killed_fleet_nor_an_empty_redis_gives_a_token_a_new_day() {
         end,
         "and the day ends when it would have"
     );
+}
+
+/// What passes while the server drains is counted as well: here a request whose form is late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uses_survive_a_normal_stop_to_the_last_one() {
+    let mut side = Side::start(1, None).await;
+    let ada = side.sign_up("ada@example.com").await;
+    let token = side.make(&ada, json!({"name": "busy"})).await;
+    side.verify(0, &token).await.expect(204);
+    let process = side.processes.remove(0);
+    let mut connection = Connection::open(process.address()).await.unwrap();
+    let late = request("POST", "/api/v1/api-gateway/verify")
+        .bearer(&token.secret)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("content-length", "3");
+    connection.write(&late.bytes()).await.unwrap();
+    // It is being answered by then, and all that runs beside the server has ended by the second one.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    process.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    connection.write(b"a=b").await.unwrap();
+    assert_eq!(connection.answer().await.unwrap().status, 204);
+    assert!(process.wait_for_end(Duration::from_secs(20)).success());
+    let listed: Value = serde_json::from_str(&side.run(&["list", "--json"]).out).unwrap();
+    assert_eq!(listed[0]["request_count"], 2);
 }

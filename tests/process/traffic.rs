@@ -97,7 +97,7 @@ impl Request {
         answer.unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.path))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         use std::fmt::Write as _;
 
         let body = self.body.as_ref().map(Value::to_string).unwrap_or_default();
