@@ -26,8 +26,7 @@ impl Accounts {
     /// Commits `transaction` and ends what any process remembers of the owner's API tokens.
     ///
     /// In this order: before the commit every process would prove the tokens anew and find them good. Who does not hear of
-    /// it, because this process dies in between or Redis is lost, forgets its proofs by itself within 5 s. A client that
-    /// hangs up does not come in between.
+    /// it, because this process dies in between or Redis is lost, forgets its proofs by itself within 5 s.
     ///
     /// The user's own row must have been changed in `transaction` already: its lock keeps tokens from being added meanwhile.
     pub async fn commit_and_end_api_tokens(
@@ -42,15 +41,9 @@ impl Accounts {
             }
             OwnerChange::Deleted(tokens) => tokens.into_iter().map(|id| (id, Version::GONE)).collect(),
         };
-        let limiter = self.0.limiter.clone();
-        let committed = tokio::spawn(async move {
-            transaction.commit().await?;
-            limiter.void_tokens(ended).await;
-            Ok(())
-        });
-        committed
-            .await
-            .unwrap_or_else(|_| Err(StorageError::interrupted()))
+        transaction.commit().await?;
+        self.0.limiter.void_tokens(ended).await;
+        Ok(())
     }
 
     /// Has every process ask again about API tokens that a use case ended.

@@ -45,6 +45,7 @@ use stages::envelope::Envelope;
 use stages::limits::{EndpointRules, Limits};
 use stages::origin::Origin;
 use stages::suite::{self, Suite};
+use stages::whole::Whole;
 use stages::{Around, envelope, limits};
 
 pub use stages::envelope::Peer;
@@ -227,6 +228,7 @@ pub fn router(parts: Parts) -> Router {
             .layer(Around(Envelope::without_cors(&http)))
             .option_layer(suite.clone())
             .option_layer(parts.local_stage.clone())
+            .layer(Around(Whole(Arc::clone(&http))))
             .layer(Around(Limits(Arc::clone(&http))));
         pages.router(&http).layer(stages)
     });
@@ -234,6 +236,7 @@ pub fn router(parts: Parts) -> Router {
         .layer(Around(Envelope::around(&http))) // ids, problems, headers of every answer; CORS
         .option_layer(suite.clone()) // who tests
         .option_layer(parts.local_stage) // floods
+        .layer(Around(Whole(Arc::clone(&http)))) // what was begun is ended
         .layer(Around(Limits(Arc::clone(&http)))) // the client's limits
         .option_layer(origin); // who may send cookies
     // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.

@@ -55,14 +55,6 @@ impl StorageError {
         self.cause == Cause::ForeignKey
     }
 
-    /// Whoever waited for the answer of a task of its own did not get it, because this process is ending.
-    #[must_use]
-    pub fn interrupted() -> Self {
-        Self {
-            cause: Cause::Unavailable("interrupted".to_owned()),
-        }
-    }
-
     pub(super) fn timed_out() -> Self {
         Self {
             cause: Cause::Unavailable("no answer in time".to_owned()),

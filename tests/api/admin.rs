@@ -398,3 +398,26 @@ on_both_engines! {
         ]);
     }
 }
+
+on_both_engines! {
+    /// Each use is audited, also where the client hangs up in the middle of it.
+    async fn no_change_escapes_the_audit_log_by_hanging_up(engine: Engine) {
+        let app = start(engine).await;
+        let root = admin(&app, "root@example.com").await;
+        for n in 100..250_u64 {
+            let id = format!("01a20198-d7ff-76d0-ae30-000000000{n}");
+            let sql = format!("INSERT INTO users (id, email, password_hash, password_version, role, is_active, is_verified, \
+                is_pending, created_at) VALUES ('{id}', '{n}@example.com', '!', 1, 'user', TRUE, TRUE, FALSE, 0)");
+            assert_eq!(app.sql(&sql).await, 1);
+            let promotes = patch(&app, &root, &format!("/admin/users/{id}"), json!({"role": "admin"}));
+            let _ = tokio::time::timeout(Duration::from_micros(n * 40), promotes.send()).await;
+        }
+        // The last ones are still being carried out, and rows are written a moment later.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let promoted = "SELECT id FROM users WHERE role = 'admin' AND email <> 'root@example.com' ORDER BY id";
+        let audited = "SELECT target_id FROM audit_log WHERE event = 'admin_role_changed' AND outcome = 'success' ORDER BY target_id";
+        let (promoted, audited) = (app.sql_texts(promoted).await, app.sql_texts(audited).await);
+        assert!(!promoted.is_empty());
+        assert_eq!(audited, promoted);
+    }
+}

@@ -9,6 +9,7 @@ pub mod local;
 pub mod origin;
 mod spans;
 pub mod suite;
+pub mod whole;
 
 use std::convert::Infallible;
 use std::pin::Pin;
