@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use url::Url;
 
@@ -16,41 +18,74 @@ const TRACES_PATH: &str = "/v1/traces";
 
 const SAMPLERS: &str = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio";
 
-/// `None` where no collector is named.
+/// `None` where no collector is named, or nothing is to be sent to it.
 pub(super) fn read(reader: &mut Reader<'_>, tls_ca_file: Option<PathBuf>) -> Option<Settings> {
     let base = endpoint(reader, "OTEL_EXPORTER_OTLP_ENDPOINT");
     let of_traces = endpoint(reader, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    let headers = pairs(reader, "OTEL_EXPORTER_OTLP_HEADERS");
-    let usable = |(name, value): &(String, String)| {
-        http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok()
-    };
-    if !headers.iter().all(usable) {
-        reader.refuse("OTEL_EXPORTER_OTLP_HEADERS", "holds what cannot be a header");
-    }
-    let service_name = reader.value("OTEL_SERVICE_NAME", "stile".to_owned(), String::clone, |text| {
-        Ok(text.to_owned())
-    });
-    let resource = pairs(reader, "OTEL_RESOURCE_ATTRIBUTES");
-    let sampling = sampling(reader);
-
     let endpoint = of_traces.or_else(|| {
         base.map(|mut url| {
             let path = format!("{}{TRACES_PATH}", url.path().trim_end_matches('/'));
             url.set_path(&path);
             url
         })
-    })?;
-    let headers = headers.into_iter();
+    });
+    let is_disabled = reader.flag("OTEL_SDK_DISABLED", false);
+    let endpoint = endpoint.filter(|_| !is_disabled);
+    let may_leave = endpoint.is_some();
+    only(
+        reader,
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "http/protobuf",
+        may_leave,
+    );
+    only(
+        reader,
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "none",
+        may_leave,
+    );
+    let of_all = headers(reader, "OTEL_EXPORTER_OTLP_HEADERS");
+    let headers = headers(reader, "OTEL_EXPORTER_OTLP_TRACES_HEADERS").or(of_all);
+    let service_name = reader.value("OTEL_SERVICE_NAME", "stile".to_owned(), String::clone, |text| {
+        Ok(text.to_owned())
+    });
+    let show = |pairs: &Vec<(String, String)>| {
+        let pairs = pairs.iter().map(|(key, value)| format!("{key}={value}"));
+        pairs.collect::<Vec<_>>().join(",")
+    };
+    let resource = reader.optional("OTEL_RESOURCE_ATTRIBUTES", show, pairs);
+    let sampling = sampling(reader);
     Some(Settings {
-        endpoint: SecretString::from(String::from(endpoint)),
-        headers: headers
-            .map(|(name, value)| (name, SecretString::from(value)))
-            .collect(),
+        endpoint: SecretString::from(String::from(endpoint?)),
+        headers: headers.unwrap_or_default(),
         service_name,
-        resource,
+        resource: resource.unwrap_or_default(),
         sampling,
         tls_ca_file,
     })
+}
+
+/// A choice of the standard's that has one value here. Another one is refused where traces would leave; elsewhere it
+/// is meant for other programs. As in the standard, what is said of traces alone goes before what is said of all.
+fn only(
+    reader: &mut Reader<'_>,
+    of_all: &'static str,
+    of_traces: &'static str,
+    ours: &'static str,
+    may_leave: bool,
+) {
+    let is_said_of_traces = reader.text(of_traces).is_some();
+    for (name, holds) in [(of_traces, may_leave), (of_all, may_leave && !is_said_of_traces)] {
+        reader.value(name, ours.to_owned(), String::clone, |text| {
+            if text == ours || !holds {
+                return Ok(text.to_owned());
+            }
+            let advice = format!("for this program's traces set {of_traces}={ours}");
+            Err(format!("`{}` is not supported; {advice}", printable(text)))
+        });
+    }
 }
 
 fn endpoint(reader: &mut Reader<'_>, name: &'static str) -> Option<Url> {
@@ -64,39 +99,40 @@ fn endpoint(reader: &mut Reader<'_>, name: &'static str) -> Option<Url> {
     })
 }
 
-/// `key=value` with commas between them, values percent-encoded.
-fn pairs(reader: &mut Reader<'_>, name: &'static str) -> Vec<(String, String)> {
-    let show = |pairs: &Vec<(String, String)>| {
-        let pairs = pairs.iter().map(|(key, value)| format!("{key}={value}"));
-        pairs.collect::<Vec<_>>().join(",")
-    };
-    let pairs = reader.optional(name, show, |text| {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items
-            .map(|item| {
-                let (key, value) = item.split_once('=').unwrap_or_default();
-                if key.trim().is_empty() {
-                    return Err("is no list of key=value with commas between them".to_owned());
-                }
-                Ok((key.trim().to_owned(), decoded(value.trim())))
-            })
-            .collect()
-    });
-    pairs.unwrap_or_default()
+/// Headers in the form of [`pairs`], each marked as a secret.
+fn headers(reader: &mut Reader<'_>, name: &'static str) -> Option<HeaderMap> {
+    // Never shown: the table of variables calls it a secret.
+    reader.optional(
+        name,
+        |_| String::new(),
+        |text| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs(text)? {
+                let unusable = || "holds what cannot be a header".to_owned();
+                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+                let mut value = HeaderValue::from_str(&value).map_err(|_| unusable())?;
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+            Ok(headers)
+        },
+    )
 }
 
-/// A `+` stands for itself here (W3C Baggage, which the standard refers to).
-fn decoded(value: &str) -> String {
-    let escaped = value.replace('+', "%2B");
-    let mut found = url::form_urlencoded::parse(escaped.as_bytes());
-    found.next().map_or_else(String::new, |(key, rest)| {
-        // An `=` in the value has parted it.
-        if escaped.contains('=') {
-            format!("{key}={rest}")
-        } else {
-            key.into_owned()
-        }
-    })
+/// `key=value` with commas between them, values percent-encoded.
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items
+        .map(|item| {
+            let (key, value) = item.split_once('=').unwrap_or_default();
+            if key.trim().is_empty() {
+                return Err("is no list of key=value with commas between them".to_owned());
+            }
+            let value = percent_decode_str(value.trim()).decode_utf8();
+            let value = value.map_err(|_| "holds percent-encoded bytes that are no UTF-8".to_owned())?;
+            Ok((key.trim().to_owned(), value.into_owned()))
+        })
+        .collect()
 }
 
 fn sampling(reader: &mut Reader<'_>) -> Sampling {
@@ -135,12 +171,15 @@ mod tests {
         for (written, read) in [
             ("Basic%20dTpw", "Basic dTpw"),
             ("a+b", "a+b"),
+            ("a&b", "a&b"),
             ("dTpwYQ==", "dTpwYQ=="),
             ("a=b=c", "a=b=c"),
+            ("a%2Cb%3dc", "a,b=c"),
             ("", ""),
             ("100%", "100%"),
         ] {
-            assert_eq!(decoded(written), read, "{written}");
+            let expected = Ok(vec![("key".to_owned(), read.to_owned())]);
+            assert_eq!(pairs(&format!("key={written}")), expected, "{written}");
         }
     }
 }

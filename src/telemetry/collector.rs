@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -37,6 +39,7 @@ enum ExchangeError {
 /// Sends to a collector, on the runtime that it was made on.
 #[derive(Clone)]
 pub(super) struct Collector {
+    headers: HeaderMap,
     tls: TlsConnector,
     runtime: Handle,
 }
@@ -48,8 +51,12 @@ impl std::fmt::Debug for Collector {
 }
 
 impl Collector {
-    /// Trusts the built-in roots and those of `tls_ca_file`; never without verification.
-    pub(super) fn new(tls_ca_file: Option<&Path>) -> Result<Self, String> {
+    /// Sends `headers` with each batch. Trusts the built-in roots and those of `tls_ca_file`; never without verification.
+    pub(super) fn new(tls_ca_file: Option<&Path>, mut headers: HeaderMap) -> Result<Self, String> {
+        let name = concat!("stile/", env!("CARGO_PKG_VERSION"));
+        headers
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static(name));
         let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
         if let Some(path) = tls_ca_file {
             let certificates =
@@ -63,6 +70,7 @@ impl Collector {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self {
+            headers,
             tls: TlsConnector::from(Arc::new(config)),
             runtime: Handle::current(),
         })
@@ -92,9 +100,7 @@ async fn post(
     let (mut parts, body) = request.into_parts();
     if let Some(authority) = parts.uri.authority() {
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        parts
-            .headers
-            .insert(http::header::HOST, http::HeaderValue::from_str(host)?);
+        parts.headers.insert(HOST, HeaderValue::from_str(host)?);
     }
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = path.parse()?;
@@ -114,7 +120,12 @@ async fn post(
 #[async_trait]
 impl HttpClient for Collector {
     /// Called on the exporter's own thread, which has no reactor: the exchange runs on the program's.
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        // The exporter reads OTEL_EXPORTER_OTLP_HEADERS of the process by itself: none of that leaves but what `config` found.
+        let content_type = request.headers_mut().remove(CONTENT_TYPE);
+        let mut headers = self.headers.clone();
+        headers.extend(content_type.map(|content_type| (CONTENT_TYPE, content_type)));
+        *request.headers_mut() = headers;
         let exchange = self.clone().exchange(request);
         let exchange = async move {
             let within_patience = tokio::time::timeout(PATIENCE, exchange);

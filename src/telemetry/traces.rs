@@ -3,13 +3,13 @@
 //! Rooms make spans by `span!`; without a collector nobody listens and a span costs a look at a flag. A span says what was done and how it ended, never to whom: no token, address, password or text of a
 //! user's is an attribute. Batches leave from a thread of their own; what does not fit into the queue is dropped.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
@@ -47,8 +47,8 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub struct Settings {
     /// Where batches are posted: `http://collector:4318/v1/traces`. Secret: it can carry a password.
     pub endpoint: SecretString,
-    /// `OTEL_EXPORTER_OTLP_HEADERS`, with each batch.
-    pub headers: Vec<(String, SecretString)>,
+    /// `OTEL_EXPORTER_OTLP_HEADERS` or those of traces alone, with each batch.
+    pub headers: HeaderMap,
     /// `OTEL_SERVICE_NAME`.
     pub service_name: String,
     /// `OTEL_RESOURCE_ATTRIBUTES`.
@@ -98,21 +98,17 @@ pub struct Traces(SdkTracerProvider);
 impl Traces {
     /// Prepares handing on. The collector needs not be there. To be called on the program's runtime.
     pub fn new(settings: &Settings) -> Result<Self, StartError> {
-        let collector = Collector::new(settings.tls_ca_file.as_deref()).map_err(StartError)?;
-        let headers = settings.headers.iter();
-        let headers: HashMap<String, String> = headers
-            .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
-            .collect();
+        let collector =
+            Collector::new(settings.tls_ca_file.as_deref(), settings.headers.clone()).map_err(StartError)?;
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(collector)
             .with_endpoint(settings.endpoint.expose_secret())
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(super::collector::PATIENCE)
-            .with_headers(headers)
             .build()
             // The text could repeat the endpoint.
-            .map_err(|_| StartError("the endpoint or a header is not usable".to_owned()))?;
+            .map_err(|_| StartError("the endpoint is not usable".to_owned()))?;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE)
             .with_max_export_batch_size(BATCH)

@@ -248,8 +248,18 @@ const BAD: &[(&str, &[&str])] = &[
         "OTEL_EXPORTER_OTLP_HEADERS",
         &["s3cr3t", "a=b,=c", "a b=c", "a=%0a"],
     ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        &["s3cr3t", "a=%ff", "ключ=1"],
+    ),
+    // Refused beside an endpoint: `what_the_collector_would_not_get_is_refused`.
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", &[]),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &[]),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", &[]),
+    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", &[]),
+    ("OTEL_SDK_DISABLED", &["yes", "1"]),
     ("OTEL_SERVICE_NAME", &[]),
-    ("OTEL_RESOURCE_ATTRIBUTES", &["team", "=x"]),
+    ("OTEL_RESOURCE_ATTRIBUTES", &["team", "=x", "team=%ff"]),
     (
         "OTEL_TRACES_SAMPLER",
         &["sometimes", "jaeger_remote", "ALWAYS_ON"],
@@ -482,4 +492,40 @@ fn staging_needs_a_key_and_guards_its_test_endpoints() {
     let open = with(&staging, &[("ENABLE_TEST_ENDPOINTS", "true")]);
     assert_eq!(blamed(of(&open)), ["TEST_ENDPOINTS_KEY"]);
     assert!(of(&with(&open, &[("TEST_ENDPOINTS_KEY", "sixteen-bytes-ok")])).is_ok());
+}
+
+/// Issue 5.4: a protocol that is not spoken is told, not ignored, but where nothing would leave.
+#[test]
+fn what_the_collector_would_not_get_is_refused() {
+    const OF_ALL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    const OF_TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+    let named = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")];
+    for name in [
+        OF_ALL,
+        OF_TRACES,
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+    ] {
+        for value in ["grpc", "http/json", "gzip", "zstd"] {
+            assert!(of(&[(name, value)]).is_ok(), "{name}={value} without an endpoint");
+            let told = of(&with(&named, &[(name, value)])).err().unwrap().to_string();
+            assert!(told.starts_with(&format!("{name}: `{value}` ")), "{told}");
+            let disabled = with(&named, &[(name, value), ("OTEL_SDK_DISABLED", "TRUE")]);
+            assert!(of(&disabled).is_ok(), "{name}={value} while disabled");
+        }
+        assert!(of(&with(&named, &[(name, "")])).is_ok(), "{name} is empty");
+    }
+    let of_others = with(&named, &[(OF_ALL, "grpc"), (OF_TRACES, "http/protobuf")]);
+    assert!(of(&of_others).unwrap().traces.is_some());
+    let of_ours = with(&named, &[(OF_ALL, "http/protobuf"), (OF_TRACES, "grpc")]);
+    assert_eq!(blamed(of(&of_ours)), [OF_TRACES]);
+}
+
+#[test]
+fn traces_are_disabled_as_the_standard_says() {
+    let named = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")];
+    for (value, is_traced) in [("true", false), ("false", true), ("", true)] {
+        let config = of(&with(&named, &[("OTEL_SDK_DISABLED", value)])).unwrap();
+        assert_eq!(config.traces.is_some(), is_traced, "{value}");
+    }
 }

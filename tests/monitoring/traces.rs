@@ -41,8 +41,14 @@ fn of(span: &Span, key: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_is_a_trace_that_goes_on_where_its_caller_began_it_and_tells_no_secret() {
     let (folder, collector) = (tempfile::tempdir().unwrap(), Collector::start(None).await);
+    // From the file alone: the exporter reads the process's variables by itself, behind the configuration's back.
+    std::fs::write(
+        folder.path().join(".env.test"),
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS='X-Team-Key=s3cr3t%20key&more, x-other=1'\n",
+    )
+    .unwrap();
     let stile = traced(folder.path(), &format!("http://{}/base/", collector.address))
-        .set("OTEL_EXPORTER_OTLP_HEADERS", "X-Team-Key=s3cr3t%20key, x-other=1")
+        .set("OTEL_EXPORTER_OTLP_HEADERS", "x-of-all=1, x-team-key=that of all")
         .set("OTEL_SERVICE_NAME", "auth")
         .set(
             "OTEL_RESOURCE_ATTRIBUTES",
@@ -125,8 +131,9 @@ async fn a_login_is_a_trace_that_goes_on_where_its_caller_began_it_and_tells_no_
             "{}",
             batch.head
         );
+        assert!(batch.head.contains("user-agent: stile/"), "{}", batch.head);
         assert!(
-            batch.head.contains("x-team-key: s3cr3t key\r\n"),
+            batch.head.contains("x-team-key: s3cr3t key&more\r\n") && !batch.head.contains("of-all"),
             "{}",
             batch.head
         );
