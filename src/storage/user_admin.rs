@@ -55,16 +55,16 @@ pub async fn guard_administrators(on: &mut Transaction) -> Result<(), StorageErr
     execute!(on, "UPDATE guards SET name = name WHERE name = 'administrators'").map(drop)
 }
 
-/// Whether this user is an active administrator.
+/// Whether this user is an active administrator. Who was only registered is none: whoever proves the address becomes a user.
 pub async fn is_active_admin(on: &mut Connection, id: Uuid) -> Result<bool, StorageError> {
-    let sql = "SELECT COUNT(*) FROM users WHERE id = $1 AND role = 'admin' AND is_active";
+    let sql = "SELECT COUNT(*) FROM users WHERE id = $1 AND role = 'admin' AND is_active AND NOT is_pending";
     let found = fetch_optional!((i64,), on, sql, id.to_string())?;
     Ok(found.is_some_and(|(count,)| count > 0))
 }
 
-/// Whether anybody but this user is an active administrator.
+/// Whether anybody but this user is one.
 pub async fn has_other_active_admin(on: &mut Connection, id: Uuid) -> Result<bool, StorageError> {
-    let sql = "SELECT COUNT(*) FROM users WHERE id <> $1 AND role = 'admin' AND is_active";
+    let sql = "SELECT COUNT(*) FROM users WHERE id <> $1 AND role = 'admin' AND is_active AND NOT is_pending";
     let found = fetch_optional!((i64,), on, sql, id.to_string())?;
     Ok(found.is_some_and(|(count,)| count > 0))
 }

@@ -42,6 +42,25 @@ on_both_engines! {
 }
 
 on_both_engines! {
+    /// Whoever registers the address takes its place, and with the link the role is gone: it is nobody's to count on.
+    async fn an_account_that_was_only_registered_is_no_administrator(db) {
+        let pending = s::new_id(at(0));
+        let mut transaction = db.begin().await.unwrap();
+        let registered = s::NewUser { is_pending: true, ..new_user(pending, "ada@example.com") };
+        s::register_pending(&mut transaction, &registered).await.unwrap();
+        let set = s::set_standing(&mut transaction, pending, None, Some(UserRole::Admin)).await.unwrap().unwrap();
+        assert_eq!((set.is_active, set.is_pending, set.role), (true, true, UserRole::Admin));
+        let grace = s::new_id(at(0));
+        assert!(!s::is_active_admin(&mut transaction, pending).await.unwrap());
+        assert!(!s::has_other_active_admin(&mut transaction, grace).await.unwrap());
+        s::verify_user(&mut transaction, pending, "ada@example.com", None).await.unwrap().unwrap();
+        assert!(s::is_active_admin(&mut transaction, pending).await.unwrap());
+        assert!(s::has_other_active_admin(&mut transaction, grace).await.unwrap());
+        transaction.commit().await.unwrap();
+    }
+}
+
+on_both_engines! {
     /// Each sees what the one before it has left: two administrators, and all of many racers want to demote one.
     async fn guarded_changes_leave_an_administrator(db) {
         for _ in 0..5 {
