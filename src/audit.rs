@@ -365,6 +365,7 @@ async fn write_rows(audit: Arc<Inner>, database: Database, mut queue: mpsc::Rece
     let mut tick = tokio::time::interval(FLUSH);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting: Vec<AuditRow> = Vec::new();
+    let mut refusals: Vec<AuditRow> = Vec::new();
     loop {
         let stopping = tokio::select! {
             _ = tick.tick() => false,
@@ -373,16 +374,15 @@ async fn write_rows(audit: Arc<Inner>, database: Database, mut queue: mpsc::Rece
         if stopping {
             queue.close();
         }
-        // Once a tick, or a flood would be written as fast as the database can; and never on top of rows that could not be
+        // Once a tick, or a flood would be as many rows as the database can write; and not on top of those that could not be
         // written, or they would pile up while the database is away.
-        let mut are_due = true;
-        loop {
-            if are_due && waiting.is_empty() {
-                waiting.extend(audit.take_refusals());
-                are_due = false;
-            }
+        if stopping || refusals.is_empty() {
+            refusals.extend(audit.take_refusals());
+        }
+        // As much as can wait, and no more in a round, however fast rows come.
+        for _ in 0..=(QUEUE + 2 * REFUSALS) / BATCH {
             while waiting.len() < BATCH
-                && let Ok(row) = queue.try_recv()
+                && let Some(row) = refusals.pop().or_else(|| queue.try_recv().ok())
             {
                 waiting.push(row);
             }
