@@ -103,9 +103,16 @@ impl Accounts {
 
     /// A name for the account in the log, known or not: tells events of one account together, not its address.
     pub(super) fn pseudonym(&self, email: &Email) -> String {
-        let mut mac = self.0.secret_keys.mac(Purpose::AccountKey, email.as_str());
-        mac.truncate(16);
-        mac
+        shortened(self.0.secret_keys.mac(Purpose::AccountKey, email.as_str()))
+    }
+
+    /// The same in rows of before a rotation of the secret key, if it was rotated.
+    pub(super) fn former_pseudonym(&self, email: &Email) -> Option<String> {
+        let mac = self
+            .0
+            .secret_keys
+            .previous_mac(Purpose::AccountKey, email.as_str());
+        mac.map(shortened)
     }
 
     fn failed_logins_of_strangers(&self, email: &str) -> Charge {
@@ -141,6 +148,11 @@ pub async fn counted_as(
         }
     }
     Ok(macs.into_iter().map(Subject::Account).collect())
+}
+
+fn shortened(mut mac: String) -> String {
+    mac.truncate(16);
+    mac
 }
 
 fn strangers_key(keys: &SecretKeys, email: &str) -> String {

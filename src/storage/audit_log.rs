@@ -88,8 +88,11 @@ pub struct AuditFilter<'a> {
 pub struct AuditSubject<'a> {
     /// His id, where there is (or was) such an account.
     pub user_id: Option<Uuid>,
-    /// What his address is called in the log, where it is known.
+    /// What his address is called in the log, where it is known. Whoever did, or was done, anything under that name is he,
+    /// also when the account is gone.
     pub account: Option<&'a str>,
+    /// What it was called before a rotation of the secret key.
+    pub former_account: Option<&'a str>,
 }
 
 /// The `most` newest rows behind `after` that `filter` lets through.
@@ -105,8 +108,11 @@ pub async fn search_audit_rows(
         on,
         "SELECT * FROM audit_log \
          WHERE at >= $1 AND at <= $2 AND ($3 IS NULL OR event = $3) \
-             AND ($4 OR user_id = $5 OR target_id = $5 OR account = $6) AND (at, id) < ($7, $8) \
-         ORDER BY at DESC, id DESC LIMIT $9",
+             AND ($4 OR user_id = $5 OR target_id = $5 OR account IN ($6, $7) \
+                 OR user_id IN (SELECT user_id FROM audit_log WHERE account IN ($6, $7)) \
+                 OR target_id IN (SELECT user_id FROM audit_log WHERE account IN ($6, $7))) \
+             AND (at, id) < ($8, $9) \
+         ORDER BY at DESC, id DESC LIMIT $10",
         filter.since,
         filter.until,
         filter.event,
@@ -116,6 +122,7 @@ pub async fn search_audit_rows(
             .and_then(|whose| whose.user_id)
             .map(|id| id.to_string()),
         filter.whose.and_then(|whose| whose.account),
+        filter.whose.and_then(|whose| whose.former_account),
         at,
         id.to_string(),
         most,

@@ -116,14 +116,17 @@ on_both_engines! {
         ]).await;
         let mut on = db.read().await.unwrap();
         let all = s::AuditFilter { since: at(0), until: at(9), event: None, whose: None };
-        let whose = |user_id, account| s::AuditFilter { whose: Some(s::AuditSubject { user_id, account }), ..all };
+        let whose = |user_id, account| s::AuditFilter { whose: Some(s::AuditSubject { user_id, account, former_account: None }), ..all };
+        let renamed = s::AuditSubject { user_id: None, account: Some("new mac-ada"), former_account: Some("mac-ada") };
+        let renamed = s::AuditFilter { whose: Some(renamed), ..all };
         for (filter, expected) in [
             (all, vec![4, 3, 3, 2, 1]),
             (s::AuditFilter { since: at(2), until: at(3), ..all }, vec![3, 3, 2]),
             (s::AuditFilter { event: Some("login_success"), ..all }, vec![3, 1]),
             (whose(Some(ada), None), vec![3, 1]),
             (whose(Some(ada), Some("mac-ada")), vec![3, 2, 1]),
-            (whose(None, Some("mac-ada")), vec![2, 1]),
+            (whose(None, Some("mac-ada")), vec![3, 2, 1]),
+            (renamed, vec![3, 2, 1]),
             (whose(None, None), vec![]),
         ] {
             let rows = s::search_audit_rows(&mut on, &filter, None, 9).await.unwrap();

@@ -86,9 +86,9 @@ impl Accounts {
         page: PageRequest,
     ) -> Result<Page<AuditEntry>, AdminError> {
         let mut on = self.0.database.read().await?;
-        let account = match &query.whose {
-            Some(Whose::Address(email)) => Some(self.pseudonym(email)),
-            _ => None,
+        let (account, former_account) = match &query.whose {
+            Some(Whose::Address(email)) => (Some(self.pseudonym(email)), self.former_pseudonym(email)),
+            _ => (None, None),
         };
         let user_id = match &query.whose {
             Some(Whose::User(id)) => Some(*id),
@@ -105,6 +105,7 @@ impl Accounts {
             whose: query.whose.is_some().then_some(AuditSubject {
                 user_id,
                 account: account.as_deref(),
+                former_account: former_account.as_deref(),
             }),
         };
         let rows = storage::search_audit_rows(&mut on, &filter, page.after(), page.rows()).await?;
