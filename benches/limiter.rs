@@ -20,6 +20,8 @@ use stile::rate_limit::{
 };
 use tokio::runtime::Runtime;
 
+#[path = "../tests/support/port.rs"]
+mod port;
 #[path = "../tests/support/redis.rs"]
 mod redis_server;
 

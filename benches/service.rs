@@ -9,6 +9,8 @@
 //! Servers are processes of their own, rounds are interleaved, medians are compared: only ratios mean
 //! anything on a machine that does other work.
 
+#[path = "../tests/support/port.rs"]
+mod port;
 #[path = "../tests/support/redis.rs"]
 mod redis;
 

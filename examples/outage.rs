@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+#[path = "../tests/support/port.rs"]
+mod port;
 #[path = "../tests/support/redis.rs"]
 mod redis;
 

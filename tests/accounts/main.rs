@@ -9,6 +9,8 @@ mod housekeeping;
 mod login;
 mod password_change;
 mod password_reset;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refresh;

@@ -152,7 +152,7 @@ on_both_engines! {
 on_both_engines! {
     /// RST-13: nobody listens, at start and later.
     async fn a_mail_outlasts_a_server_that_is_not_there(engine: Engine) {
-        let mut app = app_with(engine, &refusing_url().await).await;
+        let mut app = app_with(engine, &refusing_url()).await;
         app.post("/auth/register", json!({"email": ADA, "password": PASSWORD})).await.expect(201);
         tried(&app, 1).await;
         ready(&app).await;

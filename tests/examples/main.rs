@@ -1,15 +1,17 @@
 //! The examples for product teams, run as their readers run them: the real stile, the real browser, several workers.
 
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
+use port::free_port;
 use process::{Process, Stile};
 
 fn example(name: &str) -> PathBuf {
@@ -36,14 +38,6 @@ fn chromium() -> PathBuf {
         "the tests need a browser: apt-get install chromium, or CHROMIUM_PATH"
     );
     path
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 #[derive(Clone, Copy, PartialEq)]

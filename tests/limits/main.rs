@@ -1,5 +1,7 @@
 //! The limiter, run for real: one suite of cases over memory, over Redis, and across losing Redis and getting it back.
 
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/redis.rs"]

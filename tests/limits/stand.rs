@@ -63,20 +63,20 @@ pub async fn limiter_on(redis: &RedisServer, limits: &[(Rule, &str)]) -> Limiter
     limiter
 }
 
-/// Waits, at most 5 s, until the limiter says `state`.
+/// Waits, at most 20 s, until the limiter says `state`.
 pub async fn until(limiter: &Limiter, state: StoreState) {
     eventually(|| async { limiter.state() == state }).await;
 }
 
-/// Waits, at most 5 s, until `holds`.
+/// Waits, at most 20 s, until `holds`.
 pub async fn eventually<F: Future<Output = bool>>(holds: impl Fn() -> F) {
-    for _ in 0..1000 {
+    for _ in 0..4000 {
         if holds().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("it did not come about within 5 s");
+    panic!("it did not come about within 20 s");
 }
 
 pub fn client(address: &str) -> Client {

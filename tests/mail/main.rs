@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/smtp.rs"]
 mod smtp;
 

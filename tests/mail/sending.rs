@@ -195,7 +195,7 @@ async fn a_server_that_falls_silent_after_the_greeting_is_given_up() {
 #[tokio::test]
 async fn a_server_that_is_not_there_or_hangs_up_is_tried_again_later() {
     temporary(
-        smtp_mailer(&refusing_url().await, false, None)
+        smtp_mailer(&refusing_url(), false, None)
             .send(&reset_mail())
             .await,
         "connection refused",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::redis::free_port;
+use crate::port::free_port;
 
 /// Ended when it is dropped, and by the kernel when the test's thread ends.
 pub struct Prometheus {

@@ -1,6 +1,8 @@
 //! schemathesis (PyPI) against the running program: it reads the OpenAPI document, sends what the document allows and what
 //! it forbids, and holds every answer against it. `hooks.py` lets it in; without signing in it would test 401.
 
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/process.rs"]

@@ -403,7 +403,7 @@ async fn a_full_disk_stops_writing_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_cannot_be_written_fails_no_request() {
     let directory = tempfile::tempdir().unwrap();
-    let port = crate::redis::free_port();
+    let port = crate::port::free_port();
     let stile = unlimited(directory.path())
         .set("PORT", port.to_string())
         .through(&["sh", "-c", r#"exec "$0" "$@" >/dev/full 2>/dev/full"#])

@@ -1,16 +1,16 @@
 //! What tests of proxies ask, and how they read the answers.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::Response;
 use serde_json::Value;
 
 use crate::app::TestApp;
+use crate::port::free_port;
 
 /// Where nobody listens.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
 }
 
 /// An API token with these terms.

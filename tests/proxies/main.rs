@@ -3,6 +3,8 @@
 #[path = "../support/app.rs"]
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod app;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/postgres.rs"]
 mod postgres;
 

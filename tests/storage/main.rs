@@ -9,6 +9,8 @@ mod known_clients;
 mod mail_jobs;
 mod migrations;
 mod one_time_tokens;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod reset;

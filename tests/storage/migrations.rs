@@ -130,11 +130,7 @@ async fn the_sqlite_file_and_its_folder_are_made_for_this_user_alone() {
 
 #[tokio::test]
 async fn a_postgres_that_is_not_there_is_an_error_without_the_password() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let free = crate::port::free_port();
     for url in [
         format!("postgres://stile:hunter2@127.0.0.1:{free}/x"),
         "postgres://stile:hunter2@[bad".to_owned(),

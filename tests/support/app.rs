@@ -157,6 +157,7 @@ async fn launch(
     let mut config = config.with_bound_port(address.port());
     // Tests run side by side on a busy machine; what is too slow for users is not too slow for them.
     config.credentials.pool.patience = Duration::from_secs(30);
+    config.credentials.pool.queue = 4096;
     let app = App::build(config, clock.clone()).await.unwrap();
     let handles = Handles {
         accounts: app.accounts.clone(),

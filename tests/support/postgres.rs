@@ -8,7 +8,6 @@
 )]
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::port::free_port;
 
 const INSTALL: &str = "the tests need PostgreSQL: apt-get install postgresql";
 
@@ -98,11 +99,7 @@ impl Server {
             "initdb: {}",
             String::from_utf8_lossy(&initdb.stderr)
         );
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let mut server: Vec<String> = as_user;
         server.push(bin.join("postgres").display().to_string());
         server.extend(["-D".to_owned(), data.display().to_string()]);

@@ -8,7 +8,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,8 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::port::free_port;
 
 /// A running (or frozen, or stopped) Redis.
 #[derive(Debug)]
@@ -138,7 +140,7 @@ impl RedisServer {
     }
 
     async fn wait_until_ready(&mut self) {
-        for _ in 0..1000 {
+        for _ in 0..4000 {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
                 panic!("redis-server ended at once ({status}): apt-get install -y redis-server util-linux");
             }
@@ -230,15 +232,6 @@ impl Session {
         self.0.write_all(&encode(words)).await.unwrap();
         read(&mut self.0).await.expect("an answer")
     }
-}
-
-/// A port that is free now. The kernel does not give it out again at once.
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Starts `command` from a thread that ends with the process, so that `--pdeathsig` means the death of the process.

@@ -23,6 +23,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::port::free_port;
+
 /// How a connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
@@ -176,17 +178,8 @@ impl Drop for SmtpSink {
 }
 
 /// A URL at which every connection is refused.
-pub async fn refusing_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a loopback port is free");
-    format!(
-        "smtp://localhost:{}",
-        listener
-            .local_addr()
-            .expect("a bound listener has an address")
-            .port()
-    )
+pub fn refusing_url() -> String {
+    format!("smtp://localhost:{}", free_port())
 }
 
 fn tls() -> (TlsAcceptor, String) {

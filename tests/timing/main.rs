@@ -8,6 +8,8 @@
 #[macro_use]
 #[expect(dead_code, reason = "other test binaries use the rest")]
 mod app;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/sql.rs"]
