@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
+use super::connection::{Connection, Transaction, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use super::users::UserRole;
 use crate::clock::Timestamp;

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_all};
+use super::connection::{Connection, Transaction, execute, fetch_all};
 use super::error::StorageError;
 use super::user_admin::{FROM_THE_START, PageEnd};
 use crate::clock::Timestamp;

@@ -1,21 +1,19 @@
-//! The two engines behind one type: connecting, transactions, and the macros that run one text on either.
+//! The two engines behind one type: opening them, bringing the schema up to date, and handing out connections.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, Postgres, Sqlite, SqlitePool};
-
+use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 use tracing::Instrument as _;
 
+use super::connection::{Connection, Link, QUERY_TIMEOUT, Transaction, execute, fetch_optional};
 use super::error::{ConnectError, MigrateError, StorageError};
 use super::{DatabaseUrl, Settings};
 use crate::clock::Timestamp;
@@ -30,10 +28,6 @@ const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest wait for SQLite's one writer: many short writes queue for it.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longest wait for the answer to one statement. The server has the same limit as `statement_timeout`;
-/// this one also holds when the server is frozen or the network has swallowed it.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long SQLite waits for a lock of another process (`stile user …` beside a server).
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -58,26 +52,6 @@ pub enum Database {
     },
 }
 
-/// A connection to run statements on; inside a [`Transaction`] or each on its own.
-#[derive(Debug)]
-pub struct Connection {
-    pub(super) link: Link,
-    /// A statement was begun and has not ended: its answer may still come.
-    pub(super) in_flight: bool,
-    /// Inside a transaction.
-    open: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum Link {
-    Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
-}
-
-/// Statements that take effect together at [`Transaction::commit`], or not at all. The first must write.
-#[derive(Debug)]
-pub struct Transaction(Connection);
-
 /// How the pool stands (for metrics).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolState {
@@ -87,77 +61,6 @@ pub struct PoolState {
     pub idle: u32,
     /// Most that may be open.
     pub most: u32,
-}
-
-/// Runs `$query` on either engine's link, bounded in time. Boxed, because a query is some kilobytes: every future around
-/// it would be as large for its whole life, and is copied a few times on its way to the task.
-macro_rules! on {
-    ($on:expr, $sql:expr, |$link:ident| $query:expr) => {{
-        let connection: &mut $crate::storage::Connection = $on;
-        connection.in_flight = true;
-        let answer = match &mut connection.link {
-            $crate::storage::database::Link::Sqlite($link) => {
-                $crate::storage::database::in_time(Box::pin($query), $sql, "sqlite").await
-            }
-            $crate::storage::database::Link::Postgres($link) => {
-                $crate::storage::database::in_time(Box::pin($query), $sql, "postgresql").await
-            }
-        };
-        match answer {
-            Some(answer) => {
-                connection.in_flight = false;
-                answer.map_err($crate::storage::StorageError::from)
-            }
-            None => Err($crate::storage::StorageError::timed_out()),
-        }
-    }};
-}
-
-/// `execute!(connection, sql, binds…)`: how many rows were touched.
-macro_rules! execute {
-    ($on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::storage::database::on!($on, $sql, |link| async {
-            sqlx::query($sql)$(.bind($bind))*.execute(&mut **link).await.map(|done| done.rows_affected())
-        })
-    };
-}
-
-/// `fetch_optional!(Row, connection, sql, binds…)`: the first row, if any.
-macro_rules! fetch_optional {
-    ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::storage::database::on!($on, $sql, |link| {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(&mut **link)
-        })
-    };
-}
-
-/// `fetch_all!(Row, connection, sql, binds…)`: all rows.
-macro_rules! fetch_all {
-    ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::storage::database::on!($on, $sql, |link| {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(&mut **link)
-        })
-    };
-}
-
-pub(super) use {execute, fetch_all, fetch_optional, on};
-
-/// `None` when there was no answer within [`QUERY_TIMEOUT`]. The text holds placeholders and no value, so traces may show it.
-pub(super) async fn in_time<T>(
-    query: impl Future<Output = Result<T, sqlx::Error>>,
-    sql: &'static str,
-    engine: &'static str,
-) -> Option<Result<T, sqlx::Error>> {
-    let span = span!(
-        "database.query",
-        otel.kind = "client",
-        db.system.name = engine,
-        db.query.text = sql
-    );
-    tokio::time::timeout(QUERY_TIMEOUT, query)
-        .instrument(span)
-        .await
-        .ok()
 }
 
 impl Database {
@@ -316,14 +219,7 @@ impl Database {
 
     /// A transaction. Dropped without [`Transaction::commit`], it never happened.
     pub async fn begin(&self) -> Result<Transaction, StorageError> {
-        let mut connection = self.write().await?;
-        connection.open = true;
-        let begin = match connection.link {
-            Link::Sqlite(_) => "BEGIN IMMEDIATE",
-            Link::Postgres(_) => "BEGIN",
-        };
-        run(&mut connection, begin).await?;
-        Ok(Transaction(connection))
+        Transaction::begin(self.write().await?).await
     }
 
     /// Open and idle connections.
@@ -356,66 +252,6 @@ impl Database {
             Self::Postgres { pool, .. } => pool.close().await,
         }
     }
-}
-
-impl Connection {
-    fn new(link: Link) -> Self {
-        Self {
-            link,
-            in_flight: false,
-            open: false,
-        }
-    }
-}
-
-/// A connection that was given up in the middle is closed, not given back: its server may be frozen, and
-/// the pool would wait for it.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.in_flight || self.open {
-            match &mut self.link {
-                Link::Sqlite(link) => link.close_on_drop(),
-                Link::Postgres(link) => link.close_on_drop(),
-            }
-        }
-    }
-}
-
-impl Transaction {
-    /// Makes it so. An error leaves open whether it did.
-    pub async fn commit(mut self) -> Result<(), StorageError> {
-        run(&mut self.0, "COMMIT").await?;
-        self.0.open = false;
-        Ok(())
-    }
-
-    /// Undoes it, and keeps the connection.
-    pub async fn rollback(mut self) -> Result<(), StorageError> {
-        run(&mut self.0, "ROLLBACK").await?;
-        self.0.open = false;
-        Ok(())
-    }
-}
-
-impl Deref for Transaction {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.0
-    }
-}
-
-impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0
-    }
-}
-
-/// A statement that begins or ends a transaction: not prepared.
-async fn run(connection: &mut Connection, sql: &'static str) -> Result<(), StorageError> {
-    on!(connection, sql, |link| async {
-        sqlx::raw_sql(sql).execute(&mut **link).await.map(drop)
-    })
 }
 
 /// Makes the file, and the folders above it, readable by this user alone: it holds password hashes.

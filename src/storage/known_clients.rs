@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, execute, fetch_all};
+use super::connection::{Connection, execute, fetch_all};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 

@@ -7,7 +7,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, execute, fetch_optional};
+use super::connection::{Connection, execute, fetch_optional};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 

@@ -12,6 +12,7 @@
 
 mod api_tokens;
 mod audit_log;
+mod connection;
 mod database;
 mod error;
 mod known_clients;
@@ -38,7 +39,8 @@ pub use audit_log::{
     AuditFilter, AuditRow, AuditSubject, add_audit_rows, audit_rows_of_user, latest_audit_rows,
     search_audit_rows, sweep_audit_rows,
 };
-pub use database::{Connection, Database, PoolState, Transaction};
+pub use connection::{Connection, Transaction};
+pub use database::{Database, PoolState};
 pub use error::{ConnectError, MigrateError, StorageError};
 pub use known_clients::{known_clients, remember_client, sweep_known_clients};
 pub use mail_jobs::{

@@ -6,7 +6,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_optional};
+use super::connection::{Connection, Transaction, execute, fetch_optional};
 use super::error::StorageError;
 use super::mail_jobs::MailJob;
 use super::users::{Account, Registration};

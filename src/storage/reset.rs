@@ -1,6 +1,6 @@
 //! Emptying the database for an E2E suite.
 
-use super::database::{Transaction, execute};
+use super::connection::{Transaction, execute};
 use super::error::StorageError;
 
 /// Deletes every account with all that hangs on it, and every queued mail. The audit log stays: it is no part of what a

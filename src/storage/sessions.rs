@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, execute, fetch_all, fetch_optional};
+use super::connection::{Connection, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use super::users::Account;
 use crate::clock::Timestamp;

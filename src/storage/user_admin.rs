@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
+use super::connection::{Connection, Transaction, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use super::users::{Account, UserRole};
 use crate::clock::Timestamp;

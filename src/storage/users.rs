@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::database::{Connection, Transaction, execute, fetch_all, fetch_optional};
+use super::connection::{Connection, Transaction, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 
