@@ -1,8 +1,8 @@
 //! The database: SQLite or PostgreSQL, one set of migrations, one text per query.
 //!
-//! Knows tables and transactions, no use case. One file per table; a new table is a migration, a file
-//! here and its tests in `tests/storage/`, which run every function on both engines. Rules that keep the
-//! engines alike and races harmless:
+//! Knows tables and transactions, no use case. One file per table, `users` and `api_tokens` with a few more for what is
+//! done to their rows; a new table is a migration, a file here and its tests in `tests/storage/`, which run every function
+//! on both engines. Rules that keep the engines alike and races harmless:
 //!
 //! - The first statement of a transaction writes, and what can happen once is one
 //!   `UPDATE … WHERE used_at IS NULL … RETURNING`. Reading first and writing then loses on both engines.
@@ -18,6 +18,7 @@ mod error;
 mod known_clients;
 mod mail_jobs;
 mod one_time_tokens;
+mod pending_users;
 mod reset;
 mod sessions;
 mod user_admin;
@@ -51,6 +52,10 @@ pub use one_time_tokens::{
     NewOneTimeToken, OneTimeToken, TokenOfUser, TokenPurpose, add_token_by_hand, add_token_of_job,
     find_token, hand_over_token, redeem_token, sweep_tokens,
 };
+pub use pending_users::{
+    Registration, delete_pending_user, delete_stale_pending_user, register_pending, stale_pending_users,
+    verify_user,
+};
 pub use reset::delete_everybody;
 pub use sessions::{
     EndReason, NewSession, Rotation, Session, SessionOfUser, add_session, end_other_sessions, end_session,
@@ -62,10 +67,9 @@ pub use user_admin::{
     search_users, set_standing,
 };
 pub use users::{
-    Account, LoginRow, NewUser, PasswordChange, Registration, UserRole, add_user, change_email,
-    change_password, delete_pending_user, delete_stale_pending_user, delete_user, find_for_login, find_user,
-    find_user_by_email, record_login, register_pending, rehash_password, reset_password, set_full_name,
-    stale_pending_users, verify_user,
+    Account, LoginRow, NewUser, PasswordChange, UserRole, add_user, change_email, change_password,
+    delete_user, find_for_login, find_user, find_user_by_email, record_login, rehash_password,
+    reset_password, set_full_name,
 };
 pub use values::new_id;
 

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::connection::{Connection, Transaction, execute, fetch_optional};
 use super::error::StorageError;
 use super::mail_jobs::MailJob;
-use super::users::{Account, Registration};
+use super::pending_users::Registration;
+use super::users::Account;
 use super::values::new_id;
 use crate::clock::Timestamp;
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::{Database, Decode, Encode, Type};
+use sqlx::{Database, Decode, Encode, FromRow, Type};
 use uuid::{ContextV7, Uuid};
 
 use crate::clock::Timestamp;
@@ -20,6 +20,13 @@ pub fn new_id(now: Timestamp) -> Uuid {
     let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
     let ids = IDS.lock().unwrap_or_else(PoisonError::into_inner);
     Uuid::new_v7(uuid::Timestamp::from_unix(&*ids, millis / 1000, nanos))
+}
+
+/// Nothing but the id of a row.
+#[derive(FromRow)]
+pub(super) struct RowId {
+    #[sqlx(try_from = "String")]
+    pub(super) id: Uuid,
 }
 
 /// BIGINT: milliseconds since the Unix epoch.
