@@ -1,9 +1,5 @@
-//! `api_tokens`: secrets of programs, by hash, with what each may do and what it has used.
-//!
-//! Every change of what a token may do raises its `version`, in the same statement: whoever holds a proof of an
-//! older one asks again.
-
-use std::net::IpAddr;
+//! `api_tokens`: secrets of programs, by hash, with what each may do and what it has used: the row, adding, finding and
+//! forgetting it. What changes it stands in `api_token_changes.rs`, what its use writes in `api_token_uses.rs`.
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -120,31 +116,6 @@ pub enum ApiTokenAdded {
     AtCap,
     /// The owner is gone or inactive.
     NoOwner,
-}
-
-/// A token and its version after a change: what proofs of older versions are void of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct TokenVersion {
-    /// The token.
-    #[sqlx(try_from = "String")]
-    pub id: Uuid,
-    /// Its version now.
-    pub version: i64,
-}
-
-/// What a token used since it was last written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApiTokenUse {
-    /// The token.
-    pub id: Uuid,
-    /// Passes.
-    pub count: i64,
-    /// The last one.
-    pub last_at: Timestamp,
-    /// Where it came from.
-    pub last_ip: IpAddr,
-    /// Units of the day window, and its end.
-    pub day: Option<(i64, Timestamp)>,
 }
 
 macro_rules! token_columns {
@@ -287,153 +258,6 @@ pub async fn find_api_token_by_secret(
         ),
         secret_hash,
     )
-}
-
-/// Sets what a token may do, if its version is still `seen`; `None` if it was changed, revoked or deleted since.
-pub async fn change_api_token(
-    on: &mut Connection,
-    id: Uuid,
-    seen: i64,
-    terms: &ApiTokenTerms<'_>,
-) -> Result<Option<TokenVersion>, StorageError> {
-    let [per_minute, per_hour, per_day] = terms.quota;
-    fetch_optional!(
-        TokenVersion,
-        on,
-        "UPDATE api_tokens SET name = $3, scopes = $4, per_minute = $5, per_hour = $6, per_day = $7, expires_at = $8, \
-             version = version + 1 \
-         WHERE id = $1 AND version = $2 AND revoked_at IS NULL RETURNING id, version",
-        id.to_string(),
-        seen,
-        terms.name,
-        terms.scopes,
-        per_minute,
-        per_hour,
-        per_day,
-        terms.expires_at,
-    )
-}
-
-/// Gives a token another secret; `None` if it is revoked or not the user's.
-pub async fn rotate_api_token(
-    on: &mut Connection,
-    user_id: Uuid,
-    id: Uuid,
-    prefix: &str,
-    secret_hash: &str,
-) -> Result<Option<TokenVersion>, StorageError> {
-    fetch_optional!(
-        TokenVersion,
-        on,
-        "UPDATE api_tokens SET prefix = $3, secret_hash = $4, version = version + 1 \
-         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING id, version",
-        id.to_string(),
-        user_id.to_string(),
-        prefix,
-        secret_hash,
-    )
-}
-
-/// Revokes a token; `None` if it is revoked already or not the user's.
-pub async fn revoke_api_token(
-    on: &mut Connection,
-    user_id: Uuid,
-    id: Uuid,
-    now: Timestamp,
-    counts_until: Timestamp,
-) -> Result<Option<TokenVersion>, StorageError> {
-    fetch_optional!(
-        TokenVersion,
-        on,
-        "UPDATE api_tokens SET revoked_at = $3, counts_until = $4, version = version + 1 \
-         WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING id, version",
-        id.to_string(),
-        user_id.to_string(),
-        now,
-        counts_until,
-    )
-}
-
-/// Says until when a revoked token counts against the cap.
-pub async fn set_api_token_counts_until(
-    on: &mut Connection,
-    id: Uuid,
-    counts_until: Timestamp,
-) -> Result<(), StorageError> {
-    execute!(
-        on,
-        "UPDATE api_tokens SET counts_until = $2 WHERE id = $1 AND revoked_at IS NOT NULL",
-        id.to_string(),
-        counts_until,
-    )
-    .map(drop)
-}
-
-/// Revokes all tokens of a user.
-pub async fn revoke_api_tokens_of_user(
-    on: &mut Transaction,
-    user_id: Uuid,
-    now: Timestamp,
-    counts_until: Timestamp,
-) -> Result<Vec<TokenVersion>, StorageError> {
-    fetch_all!(
-        TokenVersion,
-        on,
-        "UPDATE api_tokens SET revoked_at = $2, counts_until = $3, version = version + 1 \
-         WHERE user_id = $1 AND revoked_at IS NULL RETURNING id, version",
-        user_id.to_string(),
-        now,
-        counts_until,
-    )
-}
-
-/// Voids every proof of a user's tokens, which stay as they are: for whoever deactivates him or takes a role away.
-pub async fn void_api_tokens_of_user(
-    on: &mut Transaction,
-    user_id: Uuid,
-) -> Result<Vec<TokenVersion>, StorageError> {
-    fetch_all!(
-        TokenVersion,
-        on,
-        "UPDATE api_tokens SET version = version + 1 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id, version",
-        user_id.to_string(),
-    )
-}
-
-/// Adds what tokens used, in the order of their ids, so that two processes that write at once do not wait for each
-/// other in a circle. Of a day window that several report the most counts; a later window replaces an earlier one.
-pub async fn record_api_token_uses(on: &mut Transaction, uses: &[ApiTokenUse]) -> Result<(), StorageError> {
-    let mut uses: Vec<&ApiTokenUse> = uses.iter().collect();
-    uses.sort_unstable_by_key(|used| used.id);
-    for used in uses {
-        let (day_used, day_ends_at) = used.day.unwrap_or((0, Timestamp::from_millis(0)));
-        execute!(
-            on,
-            "UPDATE api_tokens SET request_count = request_count + $2, \
-                 last_used_ip = CASE WHEN last_used_at > $3 THEN last_used_ip ELSE $4 END, \
-                 last_used_at = CASE WHEN last_used_at > $3 THEN last_used_at ELSE $3 END, \
-                 day_used = CASE WHEN $6 > day_ends_at OR ($6 = day_ends_at AND $5 > day_used) THEN $5 ELSE day_used END, \
-                 day_ends_at = CASE WHEN $6 > day_ends_at THEN $6 ELSE day_ends_at END \
-             WHERE id = $1",
-            used.id.to_string(),
-            used.count,
-            used.last_at,
-            used.last_ip.to_string(),
-            day_used,
-            day_ends_at,
-        )?;
-    }
-    Ok(())
-}
-
-/// Forgets the day window as last written down: an operator has reset the token's counters.
-pub async fn forget_api_token_day(on: &mut Connection, id: Uuid) -> Result<(), StorageError> {
-    execute!(
-        on,
-        "UPDATE api_tokens SET day_used = 0, day_ends_at = 0 WHERE id = $1",
-        id.to_string(),
-    )
-    .map(drop)
 }
 
 /// Forgets tokens that were revoked before `before`; how many.

@@ -10,6 +10,8 @@
 //! - Rows are locked in one order: mailed tokens, users, then what hangs on them. Another order deadlocks.
 //! - Every instant is a parameter; the database is never asked what time it is.
 
+mod api_token_changes;
+mod api_token_uses;
 mod api_tokens;
 mod audit_log;
 mod connection;
@@ -29,12 +31,15 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+pub use api_token_changes::{
+    TokenVersion, change_api_token, revoke_api_token, revoke_api_tokens_of_user, rotate_api_token,
+    set_api_token_counts_until, void_api_tokens_of_user,
+};
+pub use api_token_uses::{ApiTokenUse, forget_api_token_day, record_api_token_uses};
 pub use api_tokens::{
-    ApiTokenAdded, ApiTokenRow, ApiTokenTerms, ApiTokenUse, NewApiToken, OwnedToken, TokenAndOwner,
-    TokenVersion, add_api_token, api_tokens_of_user, change_api_token, find_api_token,
-    find_api_token_by_secret, find_owned_token, forget_api_token_day, owned_tokens_before,
-    record_api_token_uses, revoke_api_token, revoke_api_tokens_of_user, rotate_api_token,
-    set_api_token_counts_until, sweep_api_tokens, void_api_tokens_of_user,
+    ApiTokenAdded, ApiTokenRow, ApiTokenTerms, NewApiToken, OwnedToken, TokenAndOwner, add_api_token,
+    api_tokens_of_user, find_api_token, find_api_token_by_secret, find_owned_token, owned_tokens_before,
+    sweep_api_tokens,
 };
 pub use audit_log::{
     AuditFilter, AuditRow, AuditSubject, add_audit_rows, audit_rows_of_user, latest_audit_rows,
