@@ -1,16 +1,21 @@
 //! The whole program as a value: built once from [`Config`], served, drained.
 
+mod background;
+mod listener;
+mod signals;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use self::background::Background;
+use self::listener::{listen, most_connections};
+use self::signals::watch_signals;
 use crate::accounts::Accounts;
 use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
@@ -23,15 +28,6 @@ use crate::mail::{self, Mailer};
 use crate::rate_limit::socket::Socket;
 use crate::rate_limit::{self, Limiter};
 use crate::storage::{self, ConnectError, Database, MigrateError};
-
-/// Connections that the kernel holds for us until they are accepted.
-const BACKLOG: u32 = 4096;
-
-/// File descriptors kept for the database, Redis, mail and files.
-const RESERVED_DESCRIPTORS: u64 = 96;
-
-/// Most connections served at once, however many descriptors there are.
-const MOST_CONNECTIONS: u64 = 65_536;
 
 /// Longest wait for each of the last steps: the uses of API tokens to be written, a scrape and the database's connections to
 /// end.
@@ -253,58 +249,6 @@ async fn finish(mut server: JoinHandle<()>, grace: Duration) {
     }
 }
 
-/// The tasks beside the server.
-struct Background {
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Background {
-    /// The longest that they may take to end: longer than the delivery gives the mails in hand.
-    const PATIENCE: Duration = Duration::from_secs(5);
-
-    fn start(app: &App) -> Self {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let accounts = app.accounts.clone();
-        tasks.spawn({
-            let (accounts, mailer, stop) = (accounts.clone(), app.mailer.clone(), stop.clone());
-            async move { accounts.run_delivery(mailer, stop).await }
-        });
-        tasks.spawn({
-            let stop = stop.clone();
-            async move { accounts.run_housekeeping(stop).await }
-        });
-        tasks.spawn({
-            let (audit, limiter, stop) = (app.audit.clone(), app.limiter.clone(), stop.clone());
-            async move { audit.watch(&limiter, stop).await }
-        });
-        tasks.spawn({
-            let (api_tokens, stop) = (app.api_tokens.clone(), stop.clone());
-            async move { api_tokens.run_uses(stop).await }
-        });
-        if let Some(stage) = app.local_stage.clone() {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-                loop {
-                    tokio::time::sleep(http::SWEEP_EVERY).await;
-                    stage.sweep();
-                }
-            }));
-        }
-        Self { tasks, stop }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(Self::PATIENCE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("a background task did not end in time; what it had in hand stays queued");
-        }
-    }
-}
-
 /// `stile serve`: builds the program, listens, and runs until SIGTERM or SIGINT. A second signal ends it at once.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let shutdown = CancellationToken::new();
@@ -373,53 +317,4 @@ async fn connect(settings: &storage::Settings) -> Result<Database, ConnectError>
         }
     }
     Database::connect(settings).await
-}
-
-fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
-    let open = || {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        // A restart must not wait for the old connections' TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().map_err(|error| RunError::Listen {
-        variable,
-        address,
-        error,
-    })
-}
-
-/// Raises the limit on file descriptors as far as allowed; the usual 1,024 would let a thousand slow
-/// clients shut everybody else out.
-fn most_connections() -> usize {
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let most = descriptors
-        .saturating_sub(RESERVED_DESCRIPTORS)
-        .clamp(16, MOST_CONNECTIONS);
-    usize::try_from(most).unwrap_or(usize::MAX)
-}
-
-fn watch_signals(shutdown: CancellationToken) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        either(&mut terminate, &mut interrupt).await;
-        shutdown.cancel();
-        either(&mut terminate, &mut interrupt).await;
-        tracing::warn!("second signal: ending at once");
-        std::process::exit(1);
-    });
-    Ok(())
-}
-
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
