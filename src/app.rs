@@ -20,7 +20,7 @@ use crate::accounts::Accounts;
 use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ShutdownSettings};
 use crate::credentials::{AccessTokens, Passwords};
 use crate::http::metrics::Requests;
 use crate::http::{self, Drain, LocalStage};
@@ -28,10 +28,14 @@ use crate::mail::{self, Mailer};
 use crate::rate_limit::socket::Socket;
 use crate::rate_limit::{self, Limiter};
 use crate::storage::{self, ConnectError, Database, MigrateError};
+use crate::telemetry::traces;
 
 /// Longest wait for each of the last steps: the uses of API tokens to be written, a scrape and the database's connections to
 /// end.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Longest wait for the last audit rows: a try at a frozen database and some more of its time.
+const LAST_ROWS: Duration = Duration::from_secs(5);
 
 /// The pauses between the tries to reach a database that is not there yet at start.
 const CONNECT_PAUSES: [Duration; 4] = [
@@ -219,10 +223,28 @@ impl App {
             let _ = tokio::time::timeout(GOODBYE, metrics).await;
         }
         self.limiter.shutdown().await;
-        self.audit.shutdown().await;
+        if tokio::time::timeout(LAST_ROWS, self.audit.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::error!("the last audit rows were not written");
+        }
         // A frozen server must not keep us; what it has committed it has.
         let _ = tokio::time::timeout(GOODBYE, self.database.close()).await;
     }
+}
+
+/// The longest that an orderly end takes, from the signal to the end of the process: whoever ends it (systemd, Docker,
+/// Kubernetes) has to wait longer.
+#[must_use]
+pub fn longest_end(shutdown: ShutdownSettings) -> Duration {
+    let uses_scrape_and_database = GOODBYE * 3;
+    shutdown.delay
+        + shutdown.grace.max(Background::PATIENCE)
+        + uses_scrape_and_database
+        + rate_limit::GOODBYE
+        + LAST_ROWS
+        + traces::GOODBYE
 }
 
 impl MetricsListener {

@@ -16,7 +16,7 @@ pub(super) struct Background {
 
 impl Background {
     /// The longest that they may take to end: longer than the delivery gives the mails in hand.
-    const PATIENCE: Duration = Duration::from_secs(5);
+    pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
     pub(super) fn start(app: &App) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -99,7 +99,10 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&format!("the runtime does not start: {error}")),
     };
-    runtime.block_on(Box::pin(run(arguments)))
+    let code = runtime.block_on(Box::pin(run(arguments)));
+    // Dropping it would wait for blocking calls that nobody asks for any more: a name server that does not answer.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(arguments: Arguments) -> ExitCode {

@@ -27,7 +27,7 @@ use crate::telemetry::traces::span;
 /// How often expired counters are dropped from memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for Redis at the end of the process.
-const GOODBYE: Duration = Duration::from_millis(500);
+pub const GOODBYE: Duration = Duration::from_millis(500);
 /// Shards swept at a stretch before other tasks get their turn.
 const SWEEP_STRETCH: usize = 8;
 

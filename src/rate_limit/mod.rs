@@ -24,7 +24,7 @@ mod token;
 pub use decision::{Decision, Outcome, Receipt, RuleReport};
 pub use key::{Charge, Client, CounterKey, Subject};
 pub use limit::{Limit, LimitError, Mode, Strategy, Window};
-pub use limiter::{EmptyError, Limiter, StartError, StoreState};
+pub use limiter::{EmptyError, GOODBYE, Limiter, StartError, StoreState};
 pub use plan::Plan;
 pub use remote::Phase;
 pub use rule::{Per, Rule, Rules};

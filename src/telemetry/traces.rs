@@ -40,7 +40,7 @@ const BATCH: usize = 512;
 /// How often a batch leaves that is not full.
 const EVERY: Duration = Duration::from_secs(1);
 /// The longest that the last batch may take at the end of the process.
-const GOODBYE: Duration = Duration::from_secs(3);
+pub const GOODBYE: Duration = Duration::from_secs(3);
 
 /// What `config` hands this room, where a collector is named.
 #[derive(Clone, Debug)]
