@@ -161,19 +161,29 @@ impl User {
     pub(super) fn refusal(&self, error: &AdminError) -> Refusal {
         match error {
             AdminError::NotFound => self.unknown(),
-            AdminError::Storage(error) => Refusal::database(error),
+            error => error.into(),
+        }
+    }
+}
+
+impl From<&AdminError> for Refusal {
+    fn from(error: &AdminError) -> Self {
+        match error {
+            AdminError::Storage(error) => Self::database(error),
             AdminError::Inactive => {
-                Refusal::Failure("the account is deactivated: `stile user activate` it first".to_owned())
+                Self::Failure("the account is deactivated: `stile user activate` it first".to_owned())
             }
-            AdminError::EmailTaken => Refusal::Failure("there is an account with this address".to_owned()),
-            AdminError::Invalid(errors) => Refusal::Argument(
+            AdminError::EmailTaken => Self::Failure("there is an account with this address".to_owned()),
+            AdminError::Invalid(errors) => Self::Argument(
                 errors
                     .iter()
                     .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.message))
                     .collect::<Vec<_>>()
                     .join(" "),
             ),
-            AdminError::NotAdmin | AdminError::LastAdmin => Refusal::Failure(error.to_string()),
+            AdminError::NotFound | AdminError::NotAdmin | AdminError::LastAdmin => {
+                Self::Failure(error.to_string())
+            }
         }
     }
 }

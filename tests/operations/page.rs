@@ -136,8 +136,8 @@ fn every_event_is_explained_and_none_is_that_is_gone() {
 #[test]
 fn every_variable_that_the_page_names_is_one() {
     let known = variables();
-    // Of the compose file, and of systemd.
-    let others = ["DATABASE_PASSWORD", "REDIS_PASSWORD", "SECRET_KEY_PREVIOUS"];
+    // Of the compose file.
+    let others = ["DATABASE_PASSWORD", "REDIS_PASSWORD"];
     for word in text_of(PAGE).split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')) {
         if word.contains('_') && word.len() > 4 && !word.starts_with('_') && !word.ends_with('_') {
             assert!(

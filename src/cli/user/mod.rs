@@ -10,7 +10,6 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::operator::{self, Beside, Reach, Refusal, User as Named};
 use super::table::{List, table};
@@ -227,7 +226,7 @@ async fn print_all(beside: &Beside, query: Option<&str>, list: &mut List) -> Res
     let mut request = PageRequest::first(PAGE);
     loop {
         let page = beside.accounts.users(&beside.by, query, request).await;
-        let page = page.map_err(|error| Named::Id(Uuid::nil()).refusal(&error))?;
+        let page = page.map_err(|error| Refusal::from(&error))?;
         let text = list.part(&page.items, page.next.is_none(), rows);
         if let ControlFlow::Break(code) = super::print_part(&text) {
             return Ok(code);

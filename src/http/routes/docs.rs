@@ -74,7 +74,7 @@ fn file(kind: &'static str, body: &'static str) -> Response {
 fn swagger_ui(name: &str, kind: &'static str) -> Response {
     let config = Arc::new(utoipa_swagger_ui::Config::default());
     match utoipa_swagger_ui::serve(name, config) {
-        Ok(Some(found)) => ([(CONTENT_TYPE, kind)], found.bytes.into_owned()).into_response(),
+        Ok(Some(found)) => ([(CONTENT_TYPE, kind)], found.bytes).into_response(),
         _ => ApiError::not_found().into_response(),
     }
 }

@@ -12,7 +12,6 @@ use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::extract::Answer;
 use crate::http::routes::Routes;
-use crate::rate_limit::StoreState;
 
 /// The routes of this file.
 #[must_use]
@@ -76,12 +75,6 @@ async fn health(State(http): State<Arc<Http>>) -> Answer<Health> {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "disconnected")
     };
-    let rate_limiter = match http.limiter.state() {
-        StoreState::Redis => "redis",
-        StoreState::Memory => "memory",
-        StoreState::Degraded => "degraded",
-        StoreState::Off => "off",
-    };
     let version = (!http.settings.life.is_production()).then_some(env!("CARGO_PKG_VERSION"));
     let timestamp = http.clock.now();
     Answer(
@@ -91,7 +84,7 @@ async fn health(State(http): State<Arc<Http>>) -> Answer<Health> {
             service: "stile",
             version,
             database,
-            rate_limiter,
+            rate_limiter: http.limiter.state().name(),
             timestamp,
         },
     )
