@@ -38,20 +38,17 @@ pub enum Revoked {
 }
 
 impl ApiTokens {
-    /// Everybody's tokens, or those of one user, the newest first; revoked ones too, for 30 days.
-    pub async fn all(&self, user_id: Option<Uuid>) -> Result<Vec<SomebodysToken>, StorageError> {
-        let mut tokens = Vec::new();
-        let mut before = Uuid::max();
-        loop {
-            let mut on = self.0.database.read().await?;
-            let page = storage::owned_tokens_before(&mut on, before, user_id, PAGE).await?;
-            drop(on);
-            let Some(last) = page.last() else {
-                return Ok(tokens);
-            };
-            before = last.token.id;
-            tokens.extend(page.into_iter().map(|owned| self.somebodys(owned)));
-        }
+    /// Up to a thousand of everybody's tokens, or of one user's, the newest first; revoked ones too, for 30 days. Only those
+    /// older than `before`; none means that there are no more.
+    pub async fn page(
+        &self,
+        user_id: Option<Uuid>,
+        before: Option<Uuid>,
+    ) -> Result<Vec<SomebodysToken>, StorageError> {
+        let mut on = self.0.database.read().await?;
+        let before = before.unwrap_or_else(Uuid::max);
+        let page = storage::owned_tokens_before(&mut on, before, user_id, PAGE).await?;
+        Ok(page.into_iter().map(|owned| self.somebodys(owned)).collect())
     }
 
     /// Ends a token, whosever it is. Idempotent.

@@ -44,6 +44,9 @@ pub(super) enum Command {
     Reset {
         #[arg(help = SUBJECT)]
         subject: String,
+        /// Print JSON: how many counters were emptied.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -72,11 +75,13 @@ async fn answer(config: &Config, command: &Command) -> Result<String, Refusal> {
             let readings = connect().await?.of(&subjects).await?;
             Ok(printed(config, readings, *json))
         }
-        Command::Reset { subject } => {
+        Command::Reset { subject, json } => {
             let subjects = subjects(config, subject).await?;
             let counters = connect().await?;
             forget_days(config, &subjects).await?;
-            Ok(match counters.reset(&subjects).await? {
+            let emptied = counters.reset(&subjects).await?;
+            Ok(match emptied {
+                _ if *json => format!("{:#}\n", json!({ "emptied": emptied })),
                 0 => format!("nothing was counted of {subject}\n"),
                 1 => format!("1 counter of {subject} was emptied\n"),
                 count => format!("{count} counters of {subject} were emptied\n"),

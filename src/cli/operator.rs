@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use uuid::Uuid;
 
 use crate::accounts::{Accounts, AdminError, Administrator, Email};
+use crate::api_tokens::ApiTokens;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::{Config, Source};
@@ -50,9 +51,10 @@ pub(super) async fn database(config: &Config) -> Result<Option<Database>, Refusa
     database.map(Some).map_err(|error| Refusal::database(&error))
 }
 
-/// The accounts' use cases, beside the running servers.
+/// The use cases, beside the running servers.
 pub(super) struct Beside {
     pub(super) accounts: Accounts,
+    pub(super) api_tokens: ApiTokens,
     pub(super) by: Administrator,
     audit: Audit,
     database: Database,
@@ -101,13 +103,15 @@ impl Beside {
             passwords,
             tokens,
             keys.secret_keys,
-            limiter,
+            limiter.clone(),
             audit.clone(),
-            clock,
+            clock.clone(),
             config.accounts,
         );
+        let api_tokens = ApiTokens::new(database.clone(), limiter, audit.clone(), clock, config.api_tokens);
         Ok(Self {
             accounts,
+            api_tokens,
             by: Administrator::operator(),
             audit,
             database,

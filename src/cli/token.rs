@@ -1,6 +1,7 @@
 //! `stile token`: everybody's API tokens, and ending one.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,16 +9,14 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::operator::{self, Refusal, User};
-use super::table::table;
-use crate::api_tokens::{ApiToken, ApiTokens, IssueError, Revoked, SomebodysToken, Status, Usage};
-use crate::audit::Audit;
+use super::operator::{self, Beside, Reach, Refusal, User};
+use super::table::{List, table};
+use crate::api_tokens::{ApiToken, IssueError, Revoked, SomebodysToken, Status, Usage};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::rate_limit::operator::{Counters, OperatorError};
 use crate::rate_limit::store::Reading;
-use crate::rate_limit::{CounterKey, Limiter, Subject};
-use crate::storage::{self, Database, StorageError};
+use crate::rate_limit::{CounterKey, Subject};
 
 /// Tokens whose counters are asked for at once.
 const BATCH: usize = 256;
@@ -38,6 +37,9 @@ pub(super) enum Command {
     Revoke {
         /// The token's id; never its secret.
         id: String,
+        /// Print JSON: the id, and where it is revoked: `everywhere`, `shortly` (within 5 seconds), or `before`.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -46,117 +48,122 @@ pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode 
         Ok(config) => config,
         Err(code) => return code,
     };
-    operator::conclude(match command {
-        Command::List { user, json } => list(&config, user.as_deref(), *json).await,
-        Command::Revoke { id } => revoke(&config, id).await,
-    })
+    let done = match command {
+        Command::List { user, json } => list(config, user.as_deref(), *json).await,
+        Command::Revoke { id, json } => revoke(config, id, *json).await,
+    };
+    done.unwrap_or_else(|refusal| operator::conclude(Err(refusal)))
 }
 
-/// The use cases beside the running servers.
-struct Beside {
-    tokens: ApiTokens,
-    audit: Audit,
-    database: Database,
-}
-
-impl Beside {
-    async fn connect(config: &Config, database: Database) -> Result<Self, Refusal> {
-        let clock = Clock::system();
-        let limiter = Limiter::visiting(config.rate_limit.clone(), clock.clone()).await;
-        let limiter = limiter.map_err(|error| Refusal::Failure(error.to_string()))?;
-        let audit = Audit::start(database.clone(), clock.clone());
-        let settings = config.api_tokens.clone();
-        let tokens = ApiTokens::new(database.clone(), limiter, audit.clone(), clock, settings);
-        Ok(Self {
-            tokens,
-            audit,
-            database,
-        })
-    }
-
-    /// Writes what is to be remembered.
-    async fn close(self) {
-        self.audit.shutdown().await;
-        self.database.close().await;
-    }
-}
-
-async fn revoke(config: &Config, text: &str) -> Result<String, Refusal> {
+async fn revoke(config: Config, text: &str, as_json: bool) -> Result<ExitCode, Refusal> {
     let id: Uuid = text.parse().map_err(|_| {
         // It may be the secret: that is not repeated.
         Refusal::Argument("that is no API token's id; `stile token list` prints them".to_owned())
     })?;
     let unknown = || Refusal::Failure(format!("there is no API token {id}"));
-    let database = operator::database(config).await?.ok_or_else(unknown)?;
-    let beside = Beside::connect(config, database).await?;
-    let revoked = beside.tokens.revoke_any(id).await;
+    let database = operator::database(&config).await?.ok_or_else(unknown)?;
+    let beside = Beside::connect(config, database, Reach::Processes).await?;
+    let revoked = beside.api_tokens.revoke_any(id).await;
     beside.close().await;
-    match revoked {
-        Ok(Revoked::Everywhere) => Ok(format!("{id} is revoked, in every process\n")),
-        Ok(Revoked::Shortly) => Ok(format!("{id} is revoked, in every process within 5 seconds\n")),
-        Ok(Revoked::Before) => Ok(format!("{id} was revoked before\n")),
-        Err(IssueError::Storage(error)) => Err(Refusal::database(&error)),
-        Err(_) => Err(unknown()),
+    let revoked = revoked.map_err(|error| match error {
+        IssueError::Storage(error) => Refusal::database(&error),
+        _ => unknown(),
+    })?;
+    let (name, told) = match revoked {
+        Revoked::Everywhere => ("everywhere", "is revoked, in every process"),
+        Revoked::Shortly => ("shortly", "is revoked, in every process within 5 seconds"),
+        Revoked::Before => ("before", "was revoked before"),
+    };
+    Ok(super::print(&if as_json {
+        format!("{:#}\n", json!({ "id": id, "revoked": name }))
+    } else {
+        format!("{id} {told}\n")
+    }))
+}
+
+async fn list(config: Config, user: Option<&str>, as_json: bool) -> Result<ExitCode, Refusal> {
+    let user = user.map(User::parse).transpose()?;
+    let mut list = List::new(as_json, "there are no API tokens");
+    let Some(database) = operator::database(&config).await? else {
+        return match user {
+            Some(user) => Err(user.unknown()),
+            None => Ok(super::print(&list.part::<Line>(&[], true, rows))),
+        };
+    };
+    let (limits, socket) = (config.rate_limit.clone(), config.operator_socket.clone());
+    let beside = Beside::connect(config, database, Reach::Database).await?;
+    let connect = async || Counters::connect(&limits, &socket).await;
+    let printed = print_all(&beside, connect, user.as_ref(), &mut list).await;
+    beside.close().await;
+    printed
+}
+
+async fn print_all(
+    beside: &Beside,
+    connect: impl AsyncFnOnce() -> Result<Counters, OperatorError>,
+    user: Option<&User>,
+    list: &mut List,
+) -> Result<ExitCode, Refusal> {
+    let owner = match user {
+        Some(user) => Some(existing(user, beside).await?),
+        None => None,
+    };
+    let page_before = async |before| {
+        let page = beside.api_tokens.page(owner, before).await;
+        page.map_err(|error| Refusal::database(&error))
+    };
+    let mut page = page_before(None).await?;
+    // Where there is no token nobody is asked.
+    let mut counters = if page.is_empty() {
+        None
+    } else {
+        known(connect().await)
+    };
+    loop {
+        let oldest = page.last().map(|token| token.token.id);
+        let readings = match &counters {
+            Some(counters) => known(counted(counters, &page).await),
+            None => None,
+        };
+        if readings.is_none() {
+            counters = None;
+        }
+        let now = Clock::system().now();
+        let lines = page
+            .into_iter()
+            .map(|token| Line::of(token, readings.as_ref(), now));
+        let text = list.part(&lines.collect::<Vec<_>>(), oldest.is_none(), rows);
+        if let ControlFlow::Break(code) = super::print_part(&text) {
+            return Ok(code);
+        }
+        if oldest.is_none() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        page = page_before(oldest).await?;
     }
 }
 
-async fn list(config: &Config, user: Option<&str>, as_json: bool) -> Result<String, Refusal> {
-    let user = user.map(User::parse).transpose()?;
-    let Some(database) = operator::database(config).await? else {
-        return match user {
-            Some(user) => Err(user.unknown()),
-            None => Ok(printed(Vec::new(), as_json)),
-        };
-    };
-    let user_id = match user {
-        Some(user) => Some(find(&user, &database).await?),
-        None => None,
-    };
-    let beside = Beside::connect(config, database).await?;
-    let tokens = beside.tokens.all(user_id).await;
-    beside.close().await;
-    let tokens = tokens.map_err(|error| Refusal::database(&error))?;
-    let counted = match counted(config, &tokens).await {
-        Ok(readings) => Some(readings),
-        Err(error) => {
-            super::say_error(&format!("what is used is not known: {error}"));
-            None
-        }
-    };
-    let now = Clock::system().now();
-    let lines = tokens
-        .into_iter()
-        .map(|token| Line::of(token, counted.as_ref(), now))
-        .collect();
-    Ok(printed(lines, as_json))
+/// What is counted, unless that is not to be had: the tokens are shown without.
+fn known<T>(counted: Result<T, OperatorError>) -> Option<T> {
+    let told = |error: &OperatorError| super::say_error(&format!("what is used is not known: {error}"));
+    counted.inspect_err(told).ok()
 }
 
-async fn find(user: &User, database: &Database) -> Result<Uuid, Refusal> {
-    let failed = |error: StorageError| Refusal::database(&error);
-    let mut on = database.read().await.map_err(failed)?;
-    let found = match user {
-        User::Id(id) => storage::find_user(&mut on, *id).await,
-        User::Email(email) => storage::find_user_by_email(&mut on, email.as_str()).await,
-    };
-    Ok(found.map_err(failed)?.ok_or_else(|| user.unknown())?.id)
+async fn existing(user: &User, beside: &Beside) -> Result<Uuid, Refusal> {
+    let id = user.id(beside).await?;
+    let found = beside.accounts.user(&beside.by, id).await;
+    found.map(|_| id).map_err(|error| user.refusal(&error))
 }
 
 /// What is counted of `tokens`, wherever it is.
 async fn counted(
-    config: &Config,
+    counters: &Counters,
     tokens: &[SomebodysToken],
 ) -> Result<HashMap<CounterKey, Reading>, OperatorError> {
-    if tokens.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let counters = Counters::connect(&config.rate_limit, &config.operator_socket).await?;
-    let subjects: Vec<Subject> = tokens
-        .iter()
-        .map(|token| Subject::Token(token.token.id))
-        .collect();
     let mut readings = HashMap::new();
-    for batch in subjects.chunks(BATCH) {
-        let found = counters.of(batch).await?;
+    for batch in tokens.chunks(BATCH) {
+        let subjects = batch.iter().map(|token| Subject::Token(token.token.id));
+        let found = counters.of(&subjects.collect::<Vec<_>>()).await?;
         readings.extend(found.into_iter().map(|reading| (reading.key.clone(), reading)));
     }
     Ok(readings)
@@ -200,8 +207,8 @@ impl Line {
         }
     }
 
-    fn cells(self) -> [String; 10] {
-        let token = self.token;
+    fn cells(&self) -> [String; 10] {
+        let token = &self.token;
         let used = |window: fn(&Usage) -> (u32, u32)| match &token.usage {
             Some(usage) => {
                 let (used, limit) = window(usage);
@@ -217,7 +224,7 @@ impl Line {
         };
         [
             token.id.to_string(),
-            self.owner.email,
+            self.owner.email.clone(),
             token.name.clone(),
             token.prefix.clone(),
             status.to_owned(),
@@ -232,14 +239,8 @@ impl Line {
     }
 }
 
-fn printed(lines: Vec<Line>, as_json: bool) -> String {
-    if as_json {
-        return format!("{:#}\n", json!(lines));
-    }
-    if lines.is_empty() {
-        return "there are no API tokens\n".to_owned();
-    }
-    let rows: Vec<[String; 10]> = lines.into_iter().map(Line::cells).collect();
+fn rows(lines: &[Line]) -> String {
+    let rows: Vec<[String; 10]> = lines.iter().map(Line::cells).collect();
     table(
         [
             "ID",

@@ -171,6 +171,9 @@ async fn an_account_is_found_by_its_address_and_freed_from_wherever_it_is_known(
     login(process, "ada@example.com", "wrong").await.expect(401);
     let nobody = done(stile(), &["reset", "nobody@example.com"]);
     assert_eq!(nobody, "nothing was counted of nobody@example.com");
+    let counted: Value =
+        serde_json::from_str(&done(stile(), &["reset", "ada@example.com", "--json"])).unwrap();
+    assert_eq!(counted, serde_json::json!({"emptied": 1}));
 }
 
 /// What `list` prints of the workers of an E2E suite is understood too.

@@ -221,6 +221,8 @@ async fn an_operator_sees_every_token_and_ends_one_in_every_process_at_once() {
         side.done(&["revoke", &ci.id.to_uppercase()]),
         format!("{} was revoked before", ci.id)
     );
+    let again: Value = serde_json::from_str(&side.done(&["revoke", &ci.id, "--json"])).unwrap();
+    assert_eq!(again, json!({"id": ci.id, "revoked": "before"}));
     assert_eq!(side.list(&["ada@example.com"])[1]["status"], "revoked");
     let path = format!("/api/v1/api-tokens/{}", ci.id);
     let shown = get(&path)
@@ -248,12 +250,16 @@ async fn an_operator_sees_every_token_and_ends_one_in_every_process_at_once() {
 }
 
 impl Side {
-    /// The texts of one column.
-    async fn rows(&self, query: &'static str) -> Vec<String> {
+    async fn sqlite(&self) -> sqlx::SqliteConnection {
         use sqlx::Connection as _;
         let path = self.directory.path().join("data/stile.db");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-        let mut on = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::SqliteConnection::connect_with(&options).await.unwrap()
+    }
+
+    /// The texts of one column.
+    async fn rows(&self, query: &'static str) -> Vec<String> {
+        let mut on = self.sqlite().await;
         sqlx::query_scalar(query).fetch_all(&mut on).await.unwrap()
     }
 }
@@ -293,6 +299,37 @@ async fn without_redis_an_operator_ends_a_token_within_five_seconds() {
     assert_eq!(listed.err.lines().count(), 1);
     let listed: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
     assert!(listed.len() == 2 && listed[0].get("usage").is_none());
+}
+
+/// More than are read at once, on both engines.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybodys_tokens_are_listed_to_the_last_however_many() {
+    use sqlx::{Connection as _, Executor as _};
+    const THOUSAND_MORE: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+        INSERT INTO api_tokens (id, user_id, name, prefix, secret_hash, scopes, version, created_at, \
+            request_count, day_used, day_ends_at) \
+        SELECT '01000000-0000-7000-8000-' || CAST(100000000000 + i AS TEXT), user_id, name, prefix, \
+            'hash ' || CAST(i AS TEXT), scopes, version, created_at, 0, 0, 0 FROM api_tokens, n";
+    for url in [None, Some(postgres::server().fresh_database())] {
+        let side = Side::start_on(1, None, url.clone()).await;
+        let ada = side.sign_up("ada@example.com").await;
+        let newest = side.make(&ada, json!({"name": "ci"})).await;
+        match url {
+            Some(url) => {
+                let mut on = sqlx::PgConnection::connect(&url).await.unwrap();
+                on.execute(THOUSAND_MORE).await.unwrap();
+            }
+            None => {
+                side.sqlite().await.execute(THOUSAND_MORE).await.unwrap();
+            }
+        }
+        let listed = side.list(&["ada@example.com"]);
+        let ids: Vec<&str> = listed.iter().map(|token| token["id"].as_str().unwrap()).collect();
+        assert_eq!((ids.len(), ids[0]), (1001, &*newest.id));
+        assert!(ids.is_sorted_by(|newer, older| newer > older));
+        assert!(listed.iter().all(|token| token["usage"]["day"]["used"] == 0));
+        assert_eq!(side.done(&["list"]).matches("ada@example.com").count(), 1001);
+    }
 }
 
 #[test]
