@@ -13,6 +13,7 @@ mod process;
 
 mod files;
 mod page;
+mod setting_up;
 
 use std::path::{Path, PathBuf};
 
