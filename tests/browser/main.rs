@@ -50,7 +50,7 @@ fn journey(name: &str) {
         .env("CHROMIUM_PATH", chromium())
         .env("NO_PROXY", "localhost")
         .output()
-        .unwrap_or_else(|error| panic!("the tests need Node.js (apt-get install nodejs): {error}"));
+        .unwrap_or_else(|error| panic!("the tests need Node.js 20, which scripts/test brings: {error}"));
     let said = String::from_utf8_lossy(&ended.stdout) + String::from_utf8_lossy(&ended.stderr);
     assert!(
         ended.status.success() && said.contains("done: "),
