@@ -1,7 +1,6 @@
 //! nginx in front of stile's own API: `ops/nginx/auth.conf`, line by line as it ships but for addresses and paths.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,13 +12,14 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::app::{Engine, TestApp};
 use crate::asking::free_address;
-use crate::nginx::Nginx;
+use crate::nginx;
+use crate::proxy::{Proxy, shipped};
 
 const NAME: &str = "auth.example.com";
 
 /// nginx with a certificate for its name.
 struct Front {
-    nginx: Nginx,
+    nginx: Proxy,
     in_the_clear: SocketAddr,
     certificate: CertificateDer<'static>,
 }
@@ -39,20 +39,18 @@ impl Front {
         std::fs::write(path("crt"), made.cert.pem()).unwrap();
         std::fs::write(path("key"), made.signing_key.serialize_pem()).unwrap();
         let (address, in_the_clear) = (free_address(), free_address());
-        let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops/nginx/auth.conf");
-        let mut servers = std::fs::read_to_string(conf).unwrap();
-        for (shipped, here) in [
-            ("server 127.0.0.1:8000 ", format!("server {stile} ")),
-            ("listen 80;", format!("listen {in_the_clear};")),
-            ("listen 443 ssl;", format!("listen {address} ssl;")),
-            ("/etc/nginx/tls/auth.example.com.crt", path("crt")),
-            ("/etc/nginx/tls/auth.example.com.key", path("key")),
-        ] {
-            assert!(servers.contains(shipped), "{shipped} stands in auth.conf");
-            servers = servers.replace(shipped, &here);
-        }
+        let servers = shipped(
+            "nginx/auth.conf",
+            &[
+                ("server 127.0.0.1:8000 ", format!("server {stile} ")),
+                ("listen 80;", format!("listen {in_the_clear};")),
+                ("listen 443 ssl;", format!("listen {address} ssl;")),
+                ("/etc/nginx/tls/auth.example.com.crt", path("crt")),
+                ("/etc/nginx/tls/auth.example.com.key", path("key")),
+            ],
+        );
         Self {
-            nginx: Nginx::launch(folder, address, &servers).await,
+            nginx: nginx::launch(folder, address, &servers).await,
             in_the_clear,
             certificate: made.cert.der().clone(),
         }
@@ -126,6 +124,9 @@ async fn a_client_behind_nginx_cannot_choose_his_address() {
         .set("TRUSTED_PROXIES", "127.0.0.1/32")
         .set("RATE_LIMIT_LOGIN", "3/minute")
         .set("RATE_LIMIT_ALLOWLIST", "10.9.9.9")
+        // To whoever is on this machine and asks for this name, X-Test-Client would make a client of its own.
+        .set("ENABLE_TEST_ENDPOINTS", "true")
+        .set("PUBLIC_URL", format!("https://{NAME}"))
         .limited()
         .start()
         .await;
@@ -150,6 +151,23 @@ async fn a_client_behind_nginx_cannot_choose_his_address() {
         refused += usize::from(login(claimed.to_owned()).await.status == 429);
     }
     assert_eq!(refused, 3, "one client, three logins");
+}
+
+/// Section 6: what opens the test endpoints opens them to those beside stile, not to those in front of nginx.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_the_test_endpoints_opens_nothing_through_nginx() {
+    const KEY: (&str, &str) = ("X-Test-Key", "sixteen bytes or more");
+    let app = TestApp::on(Engine::Sqlite)
+        .set("TRUSTED_PROXIES", "127.0.0.1/32")
+        .set("ENABLE_TEST_ENDPOINTS", "true")
+        .set("TEST_ENDPOINTS_KEY", KEY.1)
+        .start()
+        .await;
+    let path = "/api/v1/test/outbox?to=a@example.com";
+    let beside = TcpStream::connect(app.address).await.unwrap();
+    assert_eq!(exchange(beside, "GET", path, &[KEY], "").await.status, 200);
+    let front = Front::start(app.address).await;
+    assert_eq!(front.ask("GET", path, &[KEY], "").await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

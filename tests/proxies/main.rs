@@ -12,5 +12,7 @@ mod asking;
 mod auth;
 mod caddy;
 mod door;
+mod gateway;
 mod nginx;
 mod product;
+mod proxy;
