@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use super::letterhead::Letterhead;
@@ -34,9 +35,7 @@ impl Folder {
         tokio::fs::create_dir_all(&self.path)
             .await
             .map_err(|error| failed(&error))?;
-        tokio::fs::write(&unfinished, mail)
-            .await
-            .map_err(|error| failed(&error))?;
+        write(&unfinished, &mail).await.map_err(|error| failed(&error))?;
         tokio::fs::rename(&unfinished, &finished)
             .await
             .map_err(|error| failed(&error))
@@ -54,6 +53,18 @@ impl Folder {
             .await
             .map_err(|error| failed(&error))
     }
+}
+
+/// For the owner alone: a mail holds a link that sets a password.
+async fn write(path: &Path, mail: &[u8]) -> std::io::Result<()> {
+    let mut file = tokio::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .await?;
+    file.write_all(mail).await?;
+    file.flush().await
 }
 
 fn failed(error: &std::io::Error) -> SendError {

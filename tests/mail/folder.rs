@@ -1,5 +1,7 @@
 //! Mail as files.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use stile::mail::{Mailer, SendError, TransportSettings};
 
 use super::{LINK, mailer, reset_mail};
@@ -36,6 +38,16 @@ async fn each_mail_is_one_file_in_a_folder_that_is_made_and_names_sort_by_time()
         assert!(mail.contains(&format!("\r\n{LINK}\r\n")), "{mail}");
         assert!(mail.contains("To: marker@user.example\r\n"), "{mail}");
     }
+}
+
+/// Whoever may read a mail may set its owner's password.
+#[tokio::test]
+async fn a_mail_is_readable_by_its_owner_alone() {
+    let root = tempfile::tempdir().unwrap();
+    folder_mailer(root.path()).send(&reset_mail()).await.unwrap();
+    let mail = root.path().join(&names(root.path())[0]);
+    let mode = std::fs::metadata(mail).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[tokio::test]
