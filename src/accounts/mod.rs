@@ -13,6 +13,7 @@ mod email_change;
 mod email_verification;
 mod full_name;
 mod housekeeping;
+mod letter;
 mod login;
 mod mail_queue;
 mod page;
