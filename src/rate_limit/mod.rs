@@ -5,6 +5,7 @@
 
 mod asking;
 mod breaker;
+mod client;
 mod decision;
 mod fleet;
 mod key;
@@ -21,8 +22,9 @@ pub mod store;
 mod tally;
 mod token;
 
+pub use client::Client;
 pub use decision::{Decision, Outcome, Receipt, RuleReport};
-pub use key::{Charge, Client, CounterKey, Subject};
+pub use key::{Charge, CounterKey, Subject};
 pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{EmptyError, GOODBYE, Limiter, StartError, StoreState};
 pub use plan::Plan;
