@@ -82,21 +82,23 @@ pub fn unknown_origin() -> ApiError {
     ApiError::forbidden("This origin may not send cookies.")
 }
 
-/// [`demand_origin`] for the form of a page. A machine that calls itself `http://localhost` answers to its other
-/// loopback names too: who opens `http://127.0.0.1:8000` sends that as the origin of our own page.
+/// 403 unless a page of ours sent the form.
 pub fn demand_page_origin(http: &Http, headers: &HeaderMap) -> Result<(), ApiError> {
-    let own = &http.settings.public_url;
-    let known = only_origin(headers).is_some_and(|origin| {
-        is_known(&http.settings, origin)
-            || loopback_port(own).is_some_and(|port| loopback_port(origin) == Some(port))
-    });
-    if known {
+    if only_origin(headers).is_some_and(|origin| is_of_our_pages(&http.settings, origin)) {
         Ok(())
     } else {
         Err(ApiError::forbidden(
             "This form was not sent from one of our pages.",
         ))
     }
+}
+
+/// Whether `origin` is one that we know, or that of our own pages. A machine that calls itself `http://localhost` answers
+/// to its other loopback names too: who opens `http://127.0.0.1:8000` sends that as the origin of our own page.
+#[must_use]
+pub fn is_of_our_pages(settings: &Settings, origin: &str) -> bool {
+    let own_port = loopback_port(&settings.public_url);
+    is_known(settings, origin) || own_port.is_some_and(|port| loopback_port(origin) == Some(port))
 }
 
 fn only_origin(headers: &HeaderMap) -> Option<&str> {

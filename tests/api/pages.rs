@@ -16,6 +16,7 @@ pub struct Browser<'a> {
     /// The proof in the last form that it was shown.
     pub token: String,
     client: Option<&'static str>,
+    worker: Option<&'static str>,
 }
 
 impl<'a> Browser<'a> {
@@ -26,12 +27,19 @@ impl<'a> Browser<'a> {
             origin: format!("http://localhost:{}", app.address.port()),
             token: String::new(),
             client: None,
+            worker: None,
         }
     }
 
     /// As if a trusted proxy had forwarded all of it for `client`.
     pub fn from(mut self, client: &'static str) -> Self {
         self.client = Some(client);
+        self
+    }
+
+    /// As this worker of an E2E suite.
+    pub fn working_as(mut self, worker: &'static str) -> Self {
+        self.worker = Some(worker);
         self
     }
 
@@ -42,6 +50,9 @@ impl<'a> Browser<'a> {
         }
         if let Some(client) = self.client {
             request = request.from(client);
+        }
+        if let Some(worker) = self.worker {
+            request = request.header("x-test-client", worker);
         }
         let answer = request.await;
         for line in answer.headers.get_all("set-cookie") {

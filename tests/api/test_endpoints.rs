@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 
 use crate::api_tokens::Owner;
 use crate::app::{Answer, Builder, Engine, PASSWORD, TestApp};
+use crate::pages::Browser;
 use crate::smtp::{At, Behaviour, Security, SmtpSink};
 
 const ADA: &str = "ada@example.com";
@@ -537,6 +538,24 @@ async fn a_page_of_the_product_may_name_its_worker() {
             .unwrap()
             .contains("x-test")
     );
+}
+
+/// Whoever opens the pages as `http://127.0.0.1:8000` sends that with each form.
+#[tokio::test]
+async fn the_forms_of_our_pages_name_their_worker_under_each_loopback_name() {
+    let app = on(Engine::Sqlite)
+        .limited()
+        .set("RATE_LIMIT_LOGIN", "1/hour")
+        .start()
+        .await;
+    let port = app.address.port();
+    for worker in ["one", "two"] {
+        for (name, status) in [("localhost", 401), ("127.0.0.1", 429)] {
+            let mut browser = Browser::of(&app).working_as(worker);
+            browser.origin = format!("http://{name}:{port}");
+            browser.sign_in(ADA, "wrong").await.expect(status);
+        }
+    }
 }
 
 /// Contract, section 2: refused in production, whatever else is set; no value of `Life::Production` could hold them.

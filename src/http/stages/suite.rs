@@ -18,7 +18,7 @@ use super::envelope::{self, Context, Whence};
 use super::{Rest, Stage, run};
 use crate::credentials::SharedKey;
 use crate::http::error::ApiError;
-use crate::http::{Http, Settings, origin_of};
+use crate::http::{Http, Settings, cookies, origin_of};
 use crate::rate_limit::Client;
 
 /// `X-Test-Client`: the worker.
@@ -113,10 +113,11 @@ fn is_for_us(uri: &Uri, headers: &HeaderMap, settings: &Settings) -> bool {
 
 /// No page made the request, or one of ours did.
 fn is_from_us(headers: &HeaderMap, settings: &Settings) -> bool {
-    headers.get_all(ORIGIN).iter().all(|origin| {
-        settings
-            .cookie_origins()
-            .any(|known| known.as_bytes() == origin.as_bytes())
+    let mut origins = headers.get_all(ORIGIN).iter();
+    origins.all(|origin| {
+        origin
+            .to_str()
+            .is_ok_and(|origin| cookies::is_of_our_pages(settings, origin))
     })
 }
 
@@ -251,5 +252,25 @@ mod tests {
             assert!(!from(&[origin]), "{origin}");
         }
         assert!(!from(&["http://localhost:3000", "http://evil.example"]));
+    }
+
+    #[test]
+    fn our_own_pages_are_from_us_under_each_loopback_name_of_the_machine() {
+        let settings = Settings {
+            public_url: "http://localhost:8000".into(),
+            ..settings()
+        };
+        let from = |origin: &str| is_from_us(&headers(&ORIGIN, &[origin]), &settings);
+        for origin in ["http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"] {
+            assert!(from(origin), "{origin}");
+        }
+        for origin in [
+            "http://127.0.0.1:8001",
+            "http://127.0.0.1",
+            "https://127.0.0.1:8000",
+            "http://127.0.0.1.evil.example:8000",
+        ] {
+            assert!(!from(origin), "{origin}");
+        }
     }
 }
