@@ -93,7 +93,7 @@ impl Color {
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// Black or white, whichever is easier to read on this colour: one of them always has 4.58 or more.
+    /// White where it can be read on this colour, else black, which then can: one of the two always has 4.58 or more.
     fn ink(self) -> Self {
         if self.contrast(Self::WHITE) >= READABLE {
             Self::WHITE

@@ -180,6 +180,7 @@ async fn a_forgotten_password_is_reset_by_the_code_in_the_mail() {
         .await
         .expect(422);
     assert!(weak.text.contains(&format!("value=\"{token}\"")), "{}", weak.text);
+    assert!(weak.text.contains("<div data-token-field hidden>"), "{}", weak.text);
     let good = fields("another-battery-staple-7");
     expect_to(
         &browser.submit("/reset-password", &good).await,
@@ -188,6 +189,7 @@ async fn a_forgotten_password_is_reset_by_the_code_in_the_mail() {
     assert!(!browser.is_signed_in(), "nobody is signed in by a reset");
     let again = browser.fill("/reset-password", &good).await.expect(400);
     assert!(!again.text.contains(&token));
+    assert!(again.text.contains("<div data-token-field>"), "{}", again.text);
     let mut other = Browser::of(&app);
     other.sign_in("ada@example.com", PASSWORD).await.expect(401);
     expect_to(

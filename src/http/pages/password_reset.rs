@@ -76,7 +76,7 @@ async fn forgot(
 struct ResetPage<'a> {
     frame: Frame<'a>,
     faults: &'a Faults,
-    /// The code from the mail, after it was sent once: a refused password does not use it up.
+    /// The code from the mail, after it was sent once: a refused password does not use it up, and nobody has to see it again.
     token: &'a str,
     /// The code itself is refused.
     is_spent: bool,

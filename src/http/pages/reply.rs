@@ -106,7 +106,7 @@ pub struct Faults {
     pub alert: Option<Cow<'static, str>>,
     /// Seconds until it is worth another try.
     pub wait: Option<u64>,
-    /// The refusal's code and status.
+    /// The refusal's code; empty where nothing is wrong.
     pub code: &'static str,
     refusal: Option<ApiError>,
 }
