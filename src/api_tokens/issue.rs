@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -186,16 +187,28 @@ impl ApiTokens {
 
     /// One token and what is used of its quotas.
     pub async fn get(&self, owner: &Owner<'_>, id: Uuid) -> Result<ApiToken, IssueError> {
-        let row = self.find(owner, id).await?;
-        let [minute, hour, day] = self.0.limiter.token_usage(&self.quota_of(&row)).await;
-        Ok(ApiToken {
+        Ok(self.with_usage(&self.find(owner, id).await?).await)
+    }
+
+    /// The owner's tokens but the revoked ones, the newest first, each with what is used of its quotas.
+    pub async fn list_with_usage(&self, owner: &Owner<'_>) -> Result<Vec<ApiToken>, IssueError> {
+        let mut on = self.0.database.read().await?;
+        let mut rows = storage::api_tokens_of_user(&mut on, owner.user_id).await?;
+        drop(on);
+        rows.retain(|row| row.revoked_at.is_none());
+        Ok(join_all(rows.iter().map(|row| self.with_usage(row))).await)
+    }
+
+    async fn with_usage(&self, row: &ApiTokenRow) -> ApiToken {
+        let [minute, hour, day] = self.0.limiter.token_usage(&self.quota_of(row)).await;
+        ApiToken {
             usage: Some(Usage {
                 minute: minute.into(),
                 hour: hour.into(),
                 day: day.into(),
             }),
-            ..self.view(&row)
-        })
+            ..self.view(row)
+        }
     }
 
     /// Changes what a token may do.

@@ -232,6 +232,8 @@ async fn a_token_that_may_not_be_is_refused_beside_its_field() {
             "{field}={value}: {}",
             refused.text
         );
+        let kept = format!("value=\"{value}\"");
+        assert!(refused.text.contains(&kept), "{field}={value}: {}", refused.text);
     }
 }
 

@@ -21,6 +21,8 @@ use crate::http::error::{ApiError, Problem};
 pub struct Frame<'a> {
     /// Of the page, without the product's name.
     pub title: &'a str,
+    /// Title of the tab that the page is under: its own, or that of a page above it.
+    pub tab: &'a str,
     /// The path that every address of ours begins with.
     pub base: &'a str,
     /// The product.
@@ -79,12 +81,19 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Under the tab of another page.
+    #[must_use]
+    pub fn under(self, tab: &'a str) -> Self {
+        Self { tab, ..self }
+    }
+
     /// A page without forms, of nobody.
     #[must_use]
     pub fn bare(pages: &'a Pages, title: &'a str) -> Self {
         let asset = |path: String| format!("{}{path}", pages.base);
         Self {
             title,
+            tab: title,
             base: &pages.base,
             brand: &pages.brand,
             style: asset(pages.assets.style.path()),

@@ -37,17 +37,25 @@ struct AccountPage<'a> {
     email: &'a str,
     is_verified: bool,
     new_email: &'a str,
+    /// What is wrong is so with the form of the address, not with that of the name.
+    is_of_email: bool,
     /// What was just done that leads here.
     done: &'static str,
 }
 
-fn page(http: &Http, visitor: &Visitor, fields: &Fields, faults: &Faults) -> Result<Response, ApiError> {
+fn page(
+    http: &Http,
+    visitor: &Visitor,
+    fields: &Fields,
+    faults: &Faults,
+    is_of_email: bool,
+) -> Result<Response, ApiError> {
     let user = &identity(visitor)?.user;
     let typed = fields.get("full_name");
     let page = AccountPage {
         frame: Frame::of(http, visitor, "Profile")?,
         faults,
-        full_name: if faults.any() && !typed.is_empty() {
+        full_name: if faults.any() && !is_of_email {
             typed
         } else {
             user.full_name.as_deref().unwrap_or_default()
@@ -55,6 +63,7 @@ fn page(http: &Http, visitor: &Visitor, fields: &Fields, faults: &Faults) -> Res
         email: &user.email,
         is_verified: user.is_verified,
         new_email: fields.get("new_email"),
+        is_of_email,
         done: match fields.get("done") {
             "registered" => "Welcome! We have sent you a link to confirm your e-mail address.",
             "verified" => "Your e-mail address is confirmed.",
@@ -69,14 +78,14 @@ fn page(http: &Http, visitor: &Visitor, fields: &Fields, faults: &Faults) -> Res
 async fn show(State(http): State<Arc<Http>>, visitor: Visitor, uri: Uri) -> Result<Response, ApiError> {
     let query = Fields::of_query(&uri);
     let done = query.only("done");
-    page(&http, &visitor, &done, &Faults::default())
+    page(&http, &visitor, &done, &Faults::default(), false)
 }
 
 async fn rename(State(http): State<Arc<Http>>, Form { visitor, fields }: Form) -> Result<Response, ApiError> {
     let name = fields.filled("full_name").map(str::to_owned);
     match http.accounts.update_profile(identity(&visitor)?, name).await {
         Ok(_) => Ok(reply::see_other(&http, "/account?done=name")),
-        Err(refused) => page(&http, &visitor, &fields, &Faults::of(refused.into())),
+        Err(refused) => page(&http, &visitor, &fields, &Faults::of(refused.into()), false),
     }
 }
 
@@ -94,7 +103,7 @@ async fn change_email(
     };
     match change.await {
         Ok(()) => Ok(reply::see_other(&http, "/account?done=email")),
-        Err(refused) => page(&http, &visitor, &fields, &Faults::of(refused)),
+        Err(refused) => page(&http, &visitor, &fields, &Faults::of(refused), true),
     }
 }
 
@@ -106,7 +115,7 @@ struct DeletePage<'a> {
 }
 
 fn delete_page(http: &Http, visitor: &Visitor, faults: &Faults) -> Result<Response, ApiError> {
-    let frame = Frame::of(http, visitor, "Delete account")?;
+    let frame = Frame::of(http, visitor, "Delete account")?.under("Profile");
     reply::answer(http, &DeletePage { frame, faults }, faults)
 }
 

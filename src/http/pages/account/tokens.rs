@@ -38,6 +38,7 @@ struct TokensPage<'a> {
     made: Option<&'a ApiToken>,
     token_name: &'a str,
     scopes: &'a str,
+    expires_at: &'a str,
     most: [u32; 3],
     typed: [&'a str; 3],
     done: &'static str,
@@ -75,14 +76,7 @@ struct Shown<'a> {
 
 async fn page(http: &Http, shown: Shown<'_>, faults: &Faults) -> Result<Response, ApiError> {
     let owner = owner(identity(shown.visitor)?, shown.caller);
-    let mut tokens = http.api_tokens.list(&owner).await?;
-    tokens.retain(|token| token.status != Status::Revoked);
-    for token in &mut tokens {
-        // Only where one token is asked for is its use looked up.
-        if let Ok(with_usage) = http.api_tokens.get(&owner, token.id).await {
-            *token = with_usage;
-        }
-    }
+    let tokens = http.api_tokens.list_with_usage(&owner).await?;
     let fields = shown.fields;
     let page = TokensPage {
         frame: Frame::of(http, shown.visitor, "API tokens")?,
@@ -91,6 +85,7 @@ async fn page(http: &Http, shown: Shown<'_>, faults: &Faults) -> Result<Response
         made: shown.made,
         token_name: fields.get("name"),
         scopes: fields.get("scopes"),
+        expires_at: fields.get("expires_at"),
         most: http.api_tokens.default_quota(),
         typed: QUOTA_FIELDS.map(|field| fields.get(field)),
         done: shown.done,

@@ -50,11 +50,11 @@ function inWords(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// A limit's refusal: counts down, and keeps the button from being pressed in vain meanwhile.
+// A limit's refusal: counts down, and keeps the button of the form beside it from being pressed in vain meanwhile.
 function countDown(place) {
   const end = Date.now() + Number(place.dataset.wait) * 1000;
   const news = place.parentElement.querySelector('[data-wait-news]');
-  const button = one('main form button.main');
+  const button = (place.closest('.alert') ?? place).parentElement.querySelector('form button.main');
   const tell = (text) => { if (news) news.textContent = text; };
   if (button) button.disabled = true;
   const step = () => {
