@@ -13,6 +13,12 @@ use crate::http::error::ApiError;
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// A single field.
+    #[must_use]
+    pub fn one(name: &str, value: &str) -> Self {
+        Self(vec![(name.to_owned(), value.to_owned())])
+    }
+
     /// Reads the body of a form, within the bounds of every body.
     pub async fn read(headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
         const FORM: &str = "application/x-www-form-urlencoded";
@@ -45,7 +51,7 @@ impl Fields {
     /// Nothing of it but `name`.
     #[must_use]
     pub fn only(&self, name: &str) -> Self {
-        Self(vec![(name.to_owned(), self.get(name).to_owned())])
+        Self::one(name, self.get(name))
     }
 
     /// Every value of `name`.

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::mailed_link::{self, PASSWORD, VERIFICATION};
 use super::reply::{self, Faults, Frame};
 use super::visit::Visitor;
 use super::{Pages, password_reset, sign_in, sign_up, verify_email};
@@ -76,10 +77,12 @@ pub async fn refused(http: &Arc<Http>, request: Request, error: ApiError) -> Res
     let page = match path.as_str() {
         "/sign-in" => sign_in::page(http, &visitor, &fields, &shown),
         "/sign-up" => sign_up::page(http, &visitor, &fields, &shown),
-        "/forgot-password" => password_reset::forgot_page(http, &visitor, &fields, &shown),
+        path if path == PASSWORD.path => mailed_link::page(http, &visitor, &PASSWORD, &fields, &shown),
+        path if path == VERIFICATION.path => {
+            mailed_link::page(http, &visitor, &VERIFICATION, &fields, &shown)
+        }
         "/reset-password" => password_reset::reset_page(http, &visitor, &fields, &shown),
         "/verify-email" => verify_email::page(http, &visitor, &fields, &shown),
-        "/verify-email/resend" => verify_email::resend_page(http, &visitor, &fields, &shown),
         _ => return error.into_response(),
     };
     match page {

@@ -1,13 +1,15 @@
 //! The pages people see, on the same use cases, limits and events as the API.
 //!
 //! [`PageRoutes::all`] lists them; each stands in its file beside the rule that limits it. What a page
-//! decides belongs into a use case; how it looks stands in `templates/` and `static/`. A new page: its address in [`is_page`], a route in its file, a template.
+//! decides belongs into a use case; how it looks stands in `templates/` and `static/`. A new page: its address in [`is_page`], a route in its
+//! file, a template; and a form that anybody may send, behind a limit, has its line in [`refused`], which shows it again.
 //! Every form arrives as `form::Form`, which refuses what another site sent, so that no page can forget it.
 
 mod account;
 mod assets;
 mod failure;
 mod form;
+mod mailed_link;
 mod operator;
 mod password_reset;
 mod reply;
@@ -115,6 +117,7 @@ impl PageRoutes {
             .page("/", front)
             .and(sign_in::routes())
             .and(sign_up::routes())
+            .and(mailed_link::routes())
             .and(password_reset::routes())
             .and(verify_email::routes());
         Self {

@@ -1,4 +1,4 @@
-//! A forgotten password: asking for the link, and choosing a new one with it.
+//! Choosing a new password with the link that was mailed (`mailed_link.rs`).
 //!
 //! The link's token stands behind `#`, where no server sees it. Our script moves it into the form; without script
 //! a person copies it from the mail. It travels in the body alone, never in an address (RST-12).
@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::Uri;
 use axum::response::Response;
 
 use super::form::Form;
@@ -21,54 +20,11 @@ use crate::rate_limit::Rule;
 
 /// The routes of this file.
 pub fn routes() -> Routes {
-    Routes::default()
-        .page("/forgot-password", show_forgot)
-        .limited(Rule::PasswordReset, "/forgot-password", forgot)
-        .page("/reset-password", show_reset)
-        .limited(Rule::ResetConfirm, "/reset-password", reset)
-}
-
-#[derive(Template)]
-#[template(path = "forgot_password.html")]
-struct ForgotPage<'a> {
-    frame: Frame<'a>,
-    faults: &'a Faults,
-    email: &'a str,
-}
-
-/// The form that asks for a link.
-pub fn forgot_page(
-    http: &Http,
-    visitor: &Visitor,
-    fields: &Fields,
-    faults: &Faults,
-) -> Result<Response, ApiError> {
-    let page = ForgotPage {
-        frame: Frame::of(http, visitor, "Forgot your password?")?,
-        faults,
-        email: fields.get("email"),
-    };
-    reply::answer(http, &page, faults)
-}
-
-async fn show_forgot(
-    State(http): State<Arc<Http>>,
-    visitor: Visitor,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    forgot_page(&http, &visitor, &Fields::of_query(&uri), &Faults::default())
-}
-
-async fn forgot(
-    State(http): State<Arc<Http>>,
-    From(caller): From,
-    Form { visitor, fields }: Form,
-) -> Result<Response, ApiError> {
-    let asked = http.accounts.request_password_reset(fields.get("email"), &caller);
-    match asked.await {
-        Ok(()) => Ok(reply::see_other(&http, "/check-mail?for=reset")),
-        Err(refused) => forgot_page(&http, &visitor, &fields, &Faults::of(refused.into())),
-    }
+    Routes::default().page("/reset-password", show_reset).limited(
+        Rule::ResetConfirm,
+        "/reset-password",
+        reset,
+    )
 }
 
 #[derive(Template)]

@@ -25,7 +25,6 @@ pub fn routes() -> Routes {
     Routes::default()
         .page("/sign-up", show)
         .limited(Rule::Registration, "/sign-up", sign_up)
-        .page("/check-mail", check_mail)
 }
 
 #[derive(Template)]
@@ -101,20 +100,4 @@ async fn first_sign_in(http: &Http, fields: &Fields, caller: &Caller) -> Respons
         }
         Err(_) => reply::see_other(http, "/sign-in?done=registered"),
     }
-}
-
-#[derive(Template)]
-#[template(path = "check_mail.html")]
-struct CheckMailPage<'a> {
-    frame: Frame<'a>,
-    is_reset: bool,
-}
-
-/// The same for every address, known or not.
-async fn check_mail(State(http): State<Arc<Http>>, visitor: Visitor, uri: Uri) -> Result<Response, ApiError> {
-    let page = CheckMailPage {
-        frame: Frame::of(&http, &visitor, "Check your mailbox")?,
-        is_reset: Fields::of_query(&uri).get("for") == "reset",
-    };
-    reply::answer(&http, &page, &Faults::default())
 }

@@ -20,8 +20,6 @@ pub fn routes() -> Routes {
     Routes::default()
         .page("/verify-email", show)
         .limited(Rule::VerifyEmail, "/verify-email", verify)
-        .page("/verify-email/resend", show_resend)
-        .limited(Rule::ResendVerification, "/verify-email/resend", resend)
 }
 
 #[derive(Template)]
@@ -60,47 +58,5 @@ async fn verify(
         Ok(()) if visitor.identity.is_some() => Ok(reply::see_other(&http, "/account?done=verified")),
         Ok(()) => Ok(reply::see_other(&http, "/sign-in?done=verified")),
         Err(refused) => page(&http, &visitor, &fields, &Faults::of(refused.into())),
-    }
-}
-
-#[derive(Template)]
-#[template(path = "resend_verification.html")]
-struct ResendPage<'a> {
-    frame: Frame<'a>,
-    faults: &'a Faults,
-    email: &'a str,
-}
-
-/// The form that asks for another link.
-pub fn resend_page(
-    http: &Http,
-    visitor: &Visitor,
-    fields: &Fields,
-    faults: &Faults,
-) -> Result<Response, ApiError> {
-    let page = ResendPage {
-        frame: Frame::of(http, visitor, "Get a new link")?,
-        faults,
-        email: fields.get("email"),
-    };
-    reply::answer(http, &page, faults)
-}
-
-async fn show_resend(State(http): State<Arc<Http>>, visitor: Visitor) -> Result<Response, ApiError> {
-    resend_page(&http, &visitor, &Fields::default(), &Faults::default())
-}
-
-async fn resend(
-    State(http): State<Arc<Http>>,
-    From(caller): From,
-    Form { visitor, fields }: Form,
-) -> Result<Response, ApiError> {
-    match http
-        .accounts
-        .resend_verification(fields.get("email"), &caller)
-        .await
-    {
-        Ok(()) => Ok(reply::see_other(&http, "/check-mail?for=verification")),
-        Err(refused) => resend_page(&http, &visitor, &fields, &Faults::of(refused.into())),
     }
 }
