@@ -90,6 +90,7 @@ event_kinds! {
     AdminUserDeleted => "admin_user_deleted",
     AdminResetLinkCreated => "admin_reset_link_created",
     AdminAuditRead => "admin_audit_read",
+    AdminLimitsRead => "admin_limits_read",
     AdminLimitsCleared => "admin_limits_cleared",
     RateLimited => "rate_limited",
     RateLimiterDegraded => "rate_limiter_degraded",
@@ -137,7 +138,7 @@ pub struct Event<'a> {
     pub kind: EventKind,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why, in one word of ours.
+    /// Why, in one word of ours; or whose limits were cleared (`ip:203.0.113.7`).
     pub reason: Option<&'a str>,
     /// Whose account, if one is known: who did it.
     pub user_id: Option<Uuid>,

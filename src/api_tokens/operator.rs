@@ -1,5 +1,5 @@
-//! What an operator does with tokens: look at everybody's, and revoke one. He acts beside the servers, so he asks no
-//! session and knows only what is written down and counted.
+//! What an operator does with tokens: look at everybody's, free one, and revoke one. Mostly he acts beside the servers, so he
+//! asks no session and knows only what is written down and counted.
 
 use uuid::Uuid;
 
@@ -49,6 +49,27 @@ impl ApiTokens {
         let before = before.unwrap_or_else(Uuid::max);
         let page = storage::owned_tokens_before(&mut on, before, user_id, PAGE).await?;
         Ok(page.into_iter().map(|owned| self.somebodys(owned)).collect())
+    }
+
+    /// Those of `ids` that there are, by a look-up each.
+    pub async fn some(
+        &self,
+        ids: impl IntoIterator<Item = Uuid> + Send,
+    ) -> Result<Vec<SomebodysToken>, StorageError> {
+        let mut on = self.0.database.read().await?;
+        let mut tokens = Vec::new();
+        for id in ids {
+            tokens.extend(storage::find_owned_token(&mut on, id).await?);
+        }
+        Ok(tokens.into_iter().map(|owned| self.somebodys(owned)).collect())
+    }
+
+    /// Forgets what is written down of a token's day: its counters are about to be emptied, and would be filled again
+    /// from there where they are lost.
+    pub async fn forget_day(&self, id: Uuid) -> Result<(), StorageError> {
+        self.write_uses().await?;
+        let mut on = self.0.database.write().await?;
+        storage::forget_api_token_day(&mut on, id).await
     }
 
     /// Ends a token, whosever it is. Idempotent.

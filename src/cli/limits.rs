@@ -181,13 +181,9 @@ struct Line {
 fn printed(config: &Config, mut readings: Vec<Reading>, as_json: bool) -> String {
     // The fullest first: those are looked for.
     let rules = &config.rate_limit.rules;
-    let fullness = |reading: &Reading| {
-        let limit = reading.limit(rules).map_or(1, |window| window.count().max(1));
-        u64::from(reading.count) * 1000 / u64::from(limit)
-    };
     readings.sort_by_cached_key(|reading| {
         let name = reading.key.name("");
-        (std::cmp::Reverse(fullness(reading)), name)
+        (std::cmp::Reverse(reading.fullness(rules)), name)
     });
     let now = Clock::system().now();
     let lines: Vec<Line> = readings.iter().map(|reading| line(reading, rules, now)).collect();

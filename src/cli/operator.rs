@@ -185,7 +185,7 @@ impl From<&AdminError> for Refusal {
                     .collect::<Vec<_>>()
                     .join(" "),
             ),
-            AdminError::NotFound | AdminError::NotAdmin | AdminError::LastAdmin => {
+            AdminError::NotFound | AdminError::NotAdmin | AdminError::LastAdmin | AdminError::Counters(_) => {
                 Self::Failure(error.to_string())
             }
         }

@@ -274,6 +274,10 @@ impl From<AdminError> for ApiError {
             AdminError::NotFound => Self::not_found(),
             AdminError::Invalid(fields) => Self::validation_failed(fields),
             AdminError::EmailTaken => Self::email_taken(),
+            AdminError::Counters(error) => {
+                tracing::warn!(%error, "counters were not cleared");
+                Self::unavailable()
+            }
             AdminError::Storage(error) => error.into(),
         }
     }

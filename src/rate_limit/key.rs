@@ -242,7 +242,8 @@ impl CounterKey {
     }
 
     /// Who is counted here; `None` where it is all that found no room.
-    pub(super) fn whose(&self) -> Option<Subject> {
+    #[must_use]
+    pub fn whose(&self) -> Option<Subject> {
         match &self.subject {
             Counted::Client(client) => Some(Subject::Client(*client)),
             Counted::Account(mac) => Some(Subject::Account(mac.to_string())),

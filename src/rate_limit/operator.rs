@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 
 use super::key::{CounterKey, Subject};
+use super::limiter::Limiter;
 use super::rule::{Rule, Rules};
 use super::store::Reading;
 use super::store::redis::{Failure, Link, RedisStore};
@@ -91,6 +92,40 @@ impl Counters {
             Self::Redis(link, rules) => patiently(reset(link, rules, subjects)).await,
             Self::Process(process) => Ok(process.reset(subjects).await?),
         }
+    }
+}
+
+/// A process that serves finds them wherever it counts: in Redis, or in itself.
+impl Limiter {
+    /// Every counter that counts anything.
+    pub async fn all_counters(&self) -> Result<Vec<Reading>, OperatorError> {
+        match self.in_redis().await? {
+            Some(counters) => counters.all().await,
+            None => Ok(self.counters(None).await),
+        }
+    }
+
+    /// Empties those of `subjects`, in every process. Answers how many counted anything: none while limiting is off.
+    pub async fn reset_everywhere(&self, subjects: &[Subject]) -> Result<usize, OperatorError> {
+        if !self.settings().enabled {
+            return Ok(0);
+        }
+        if let Some(counters) = self.in_redis().await? {
+            return counters.reset(subjects).await;
+        }
+        let counting = self.counters(Some(subjects)).await.len();
+        self.reset(subjects);
+        Ok(counting)
+    }
+
+    /// By a connection of its own: a long list does not stand before the checks of requests.
+    async fn in_redis(&self) -> Result<Option<Counters>, OperatorError> {
+        let settings = self.settings();
+        if settings.enabled && settings.redis.is_none() {
+            return Ok(None);
+        }
+        // With Redis nobody listens at a socket, and none is asked for.
+        Counters::connect(settings, Path::new("")).await.map(Some)
     }
 }
 

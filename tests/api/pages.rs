@@ -180,7 +180,11 @@ async fn a_forgotten_password_is_reset_by_the_code_in_the_mail() {
         .await
         .expect(422);
     assert!(weak.text.contains(&format!("value=\"{token}\"")), "{}", weak.text);
-    assert!(weak.text.contains("<div data-token-field hidden>"), "{}", weak.text);
+    assert!(
+        weak.text.contains("<div data-token-field hidden>"),
+        "{}",
+        weak.text
+    );
     let good = fields("another-battery-staple-7");
     expect_to(
         &browser.submit("/reset-password", &good).await,

@@ -25,7 +25,7 @@ async fn start(redis: &RedisServer) -> TestApp {
     app
 }
 
-async fn wait_for(app: &TestApp, address: SocketAddr, state: &str) {
+pub async fn wait_for(app: &TestApp, address: SocketAddr, state: &str) {
     for _ in 0..400 {
         if app.get("//health").at(address).await.body["rate_limiter"] == state {
             return;

@@ -5,6 +5,7 @@
 
 mod audit_log;
 mod import;
+mod limits;
 mod link;
 mod users;
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use super::{Accounts, Caller, Identity, Role};
 use crate::audit::{Event, EventKind, Outcome};
 use crate::field::FieldError;
+use crate::rate_limit::operator::OperatorError;
 use crate::storage::{self, StorageError, Transaction};
 
 pub use audit_log::{AuditEntry, AuditQuery, Whose};
@@ -56,6 +58,9 @@ pub enum AdminError {
     /// The address of an account to make is taken.
     #[error("the address is taken")]
     EmailTaken,
+    /// 503: Redis does not answer.
+    #[error(transparent)]
+    Counters(#[from] OperatorError),
     /// 503 or 500.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -142,6 +147,7 @@ impl Accounts {
             Err(AdminError::NotFound) => failed("no_such_user"),
             Err(AdminError::Invalid(_)) => failed("invalid"),
             Err(AdminError::EmailTaken) => failed("email_taken"),
+            Err(AdminError::Counters(_)) => failed("redis"),
             Err(AdminError::Storage(_)) => failed("database"),
         });
     }

@@ -261,7 +261,11 @@ mod tests {
             ..settings()
         };
         let from = |origin: &str| is_from_us(&headers(&ORIGIN, &[origin]), &settings);
-        for origin in ["http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"] {
+        for origin in [
+            "http://localhost:8000",
+            "http://127.0.0.1:8000",
+            "http://[::1]:8000",
+        ] {
             assert!(from(origin), "{origin}");
         }
         for origin in [

@@ -153,6 +153,13 @@ impl Reading {
         }
         self.limit(rules).map(Window::seconds)
     }
+
+    /// How full it is, in thousandths of its limit: the fullest are looked for. Without a limit any count is full.
+    #[must_use]
+    pub fn fullness(&self, rules: &Rules) -> u64 {
+        let limit = self.limit(rules).map_or(1, |window| window.count().max(1));
+        u64::from(self.count) * 1000 / u64::from(limit)
+    }
 }
 
 /// What Redis answered about one ask.

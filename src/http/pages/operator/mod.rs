@@ -1,4 +1,4 @@
-//! The pages of whoever has the role `admin`: one file a page. Each use is an event, as in the API.
+//! The pages of whoever has the role `admin`: one file a page. Whoever is looked at or changed, that is an event, as in the API.
 
 mod audit_log;
 mod limiter;
@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use uuid::Uuid;
 
 use super::routing::Routes;
 use super::visit::Visitor;
-use crate::accounts::{Administrator, Caller};
+use crate::accounts::Administrator;
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::From;
@@ -29,7 +30,14 @@ pub fn routes() -> Routes {
 struct Operator {
     visitor: Visitor,
     by: Administrator,
-    caller: Caller,
+}
+
+impl Operator {
+    /// Whether the operator is this user.
+    fn is(&self, id: Uuid) -> bool {
+        let identity = self.visitor.identity.as_ref();
+        identity.is_some_and(|identity| identity.user.id == id)
+    }
 }
 
 impl FromRequestParts<Arc<Http>> for Operator {
@@ -39,7 +47,7 @@ impl FromRequestParts<Arc<Http>> for Operator {
         let visitor = Visitor::from_request_parts(parts, http).await?;
         let From(caller) = From::from_request_parts(parts, http).await?;
         let identity = visitor.identity.as_ref().ok_or_else(ApiError::internal)?;
-        let by = http.accounts.administrator(identity, caller.clone())?;
-        Ok(Self { visitor, by, caller })
+        let by = http.accounts.administrator(identity, caller)?;
+        Ok(Self { visitor, by })
     }
 }

@@ -1,4 +1,4 @@
-//! Users: find one, deactivate or activate, hand out a link to set a password.
+//! Users: find one, deactivate or activate, change the role, hand out a link to set a password, clear the limits.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
+use uuid::Uuid;
 
 use super::Operator;
-use crate::accounts::{PasswordLink, User, UserChange};
+use crate::accounts::{Accounts, AdminError, Administrator, PasswordLink, Role, User, UserChange};
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::{Fields, Id, Paging};
 use crate::http::pages::form::Form;
 use crate::http::pages::reply::{self, Faults, Frame};
 use crate::http::pages::routing::Routes;
-use crate::http::pages::visit::Visitor;
 
 /// The routes of this file.
 pub fn routes() -> Routes {
@@ -23,9 +23,7 @@ pub fn routes() -> Routes {
         .page("/admin", front)
         .page("/admin/users", list)
         .page("/admin/users/{id}", show)
-        .form("/admin/users/{id}/deactivate", deactivate)
-        .form("/admin/users/{id}/activate", activate)
-        .form("/admin/users/{id}/reset-link", reset_link)
+        .form("/admin/users/{id}/change", change)
 }
 
 async fn front(State(http): State<Arc<Http>>, _: Operator) -> Response {
@@ -68,19 +66,28 @@ struct UserPage<'a> {
     done: &'static str,
 }
 
-struct Shown<'a> {
-    user: &'a User,
-    link: Option<&'a PasswordLink>,
-    done: &'static str,
-}
-
-fn page(http: &Http, visitor: &Visitor, shown: &Shown<'_>, faults: &Faults) -> Result<Response, ApiError> {
+/// The page of a user, with what came of the last form.
+async fn page(
+    http: &Http,
+    operator: &Operator,
+    id: Uuid,
+    link: Option<&PasswordLink>,
+    done: &str,
+    faults: &Faults,
+) -> Result<Response, ApiError> {
+    let user = http.accounts.user(&operator.by, id).await?;
     let page = UserPage {
-        frame: Frame::of(http, visitor, "User")?,
+        frame: Frame::of(http, &operator.visitor, "User")?.under("Users"),
         faults,
-        user: shown.user,
-        link: shown.link,
-        done: shown.done,
+        user: &user,
+        link,
+        done: match done {
+            "deactivated" => "Deactivated: all sessions and API tokens have ended.",
+            "activated" => "Activated: this person can sign in again.",
+            "role" => "The role is changed, from the next request on.",
+            "cleared" => "Cleared: failed attempts and mails of this account are counted anew.",
+            _ => "",
+        },
     };
     reply::answer(http, &page, faults)
 }
@@ -91,84 +98,55 @@ async fn show(
     Id(id): Id,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let user = http.accounts.user(&operator.by, id).await?;
-    let shown = Shown {
-        user: &user,
-        link: None,
-        done: match Fields::of_query(&uri).get("done") {
-            "deactivated" => "Deactivated: all sessions and API tokens have ended.",
-            "activated" => "Activated: this person can sign in again.",
-            _ => "",
-        },
-    };
-    page(&http, &operator.visitor, &shown, &Faults::default())
+    let query = Fields::of_query(&uri);
+    page(&http, &operator, id, None, query.get("done"), &Faults::default()).await
 }
 
-async fn deactivate(
+/// What the buttons of the page do.
+async fn change(
     State(http): State<Arc<Http>>,
     operator: Operator,
     Id(id): Id,
-    _form: Form,
+    Form { fields, .. }: Form,
 ) -> Result<Response, ApiError> {
-    set_active(&http, &operator, id, false).await
-}
-
-async fn activate(
-    State(http): State<Arc<Http>>,
-    operator: Operator,
-    Id(id): Id,
-    _form: Form,
-) -> Result<Response, ApiError> {
-    set_active(&http, &operator, id, true).await
-}
-
-async fn set_active(
-    http: &Http,
-    operator: &Operator,
-    id: uuid::Uuid,
-    is_active: bool,
-) -> Result<Response, ApiError> {
-    let change = UserChange {
+    let (accounts, by) = (&http.accounts, &operator.by);
+    let active = |is_active| UserChange {
         is_active: Some(is_active),
         role: None,
     };
-    match http.accounts.change_user(&operator.by, id, change).await {
-        Ok(_) if is_active => Ok(reply::see_other(
-            http,
-            &format!("/admin/users/{id}?done=activated"),
-        )),
-        Ok(_) => Ok(reply::see_other(
-            http,
-            &format!("/admin/users/{id}?done=deactivated"),
-        )),
-        Err(refused) => {
-            let user = http.accounts.user(&operator.by, id).await?;
-            let shown = Shown {
-                user: &user,
-                link: None,
-                done: "",
+    let role = |role| UserChange {
+        is_active: None,
+        role: Some(role),
+    };
+    let (done, result) = match fields.get("change") {
+        "reset-link" => {
+            let made = accounts.password_link(by, id).await;
+            let (link, faults) = match made {
+                Ok(link) => (Some(link), Faults::default()),
+                Err(refused) => (None, Faults::of(refused.into())),
             };
-            page(http, &operator.visitor, &shown, &Faults::of(refused.into()))
+            return page(&http, &operator, id, link.as_ref(), "", &faults).await;
         }
+        "clear-limits" => ("cleared", accounts.clear_counters_of(by, id).await.map(drop)),
+        "deactivate" => ("deactivated", set(accounts, by, id, active(false)).await),
+        "activate" => ("activated", set(accounts, by, id, active(true)).await),
+        "make-admin" => ("role", set(accounts, by, id, role(Role::Admin)).await),
+        "make-user" => ("role", set(accounts, by, id, role(Role::User)).await),
+        _ => return Err(ApiError::not_found()),
+    };
+    match result {
+        // Who has just laid down his own role may not see this page any more.
+        Ok(()) if done == "role" && operator.is(id) => Ok(reply::see_other(&http, "/account")),
+        Ok(()) => Ok(reply::see_other(&http, &format!("/admin/users/{id}?done={done}"))),
+        Err(refused) => page(&http, &operator, id, None, "", &Faults::of(refused.into())).await,
     }
 }
 
-async fn reset_link(
-    State(http): State<Arc<Http>>,
-    operator: Operator,
-    Id(id): Id,
-    _form: Form,
-) -> Result<Response, ApiError> {
-    let made = http.accounts.password_link(&operator.by, id).await;
-    let user = http.accounts.user(&operator.by, id).await?;
-    let (link, faults) = match made {
-        Ok(link) => (Some(link), Faults::default()),
-        Err(refused) => (None, Faults::of(refused.into())),
-    };
-    let shown = Shown {
-        user: &user,
-        link: link.as_ref(),
-        done: "",
-    };
-    page(&http, &operator.visitor, &shown, &faults)
+async fn set(
+    accounts: &Accounts,
+    by: &Administrator,
+    id: Uuid,
+    change: UserChange,
+) -> Result<(), AdminError> {
+    accounts.change_user(by, id, change).await.map(drop)
 }
