@@ -619,32 +619,33 @@ async fn the_global_limit_covers_them_for_others_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_two_workers_at_once_has_exactly_the_limit() {
+async fn each_of_several_workers_at_once_has_exactly_the_limit() {
+    // 48 hashes at once: more than the pool's queue holds (48 a core) would be refused, and not by a limit.
     let app = on(Engine::Sqlite)
         .limited()
-        .set("RATE_LIMIT_LOGIN", "25/hour")
+        .set("RATE_LIMIT_LOGIN", "12/hour")
         .set("RATE_LIMIT_LOGIN_ACCOUNT", "off")
         .start()
         .await;
     let long = "a suite > a file > a test with a name that is longer than any key should be";
     let workers = ["worker-7", "worker-8", long, "127.0.0.1"];
-    let tries = workers.iter().flat_map(|worker| std::iter::repeat_n(*worker, 60));
+    let tries = workers.iter().flat_map(|worker| std::iter::repeat_n(*worker, 30));
     let answers = join_all(tries.map(|worker| app.log_in_wrongly(worker))).await;
-    for (worker, answers) in workers.iter().zip(answers.chunks(60)) {
+    for (worker, answers) in workers.iter().zip(answers.chunks(30)) {
         let passed = answers.iter().filter(|answer| answer.status == 401).count();
         let refused = answers.iter().filter(|answer| answer.status == 429).count();
-        assert_eq!((passed, refused), (25, 35), "{worker}");
+        assert_eq!((passed, refused), (12, 18), "{worker}");
     }
     let plain = app.post("/auth/login", json!({"email": ADA, "password": "wrong"}));
     let plain = plain.await.expect(401);
     assert_eq!(
         plain.header("x-ratelimit-remaining"),
-        Some("24"),
+        Some("11"),
         "who names no worker is his address"
     );
     app.reset().await;
     let again = app.log_in_wrongly("worker-7").await.expect(401);
-    assert_eq!(again.header("x-ratelimit-remaining"), Some("24"));
+    assert_eq!(again.header("x-ratelimit-remaining"), Some("11"));
 }
 
 #[tokio::test]
