@@ -1,11 +1,12 @@
 //! Errors as clients see them: one [`ApiError`], one stable code each (contract, section 3.6; the codes in
-//! `error/codes.rs`).
+//! `error/table.rs`, the errors in `error/codes.rs`).
 //!
 //! A handler returns an [`ApiError`]; it becomes a response whose body is still empty and carries a
 //! [`Problem`]. The outermost stage (`stages/envelope.rs`) writes the body, because only there the
 //! request id is known and because errors made by axum itself pass there too.
 
 mod codes;
+mod table;
 
 use std::borrow::Cow;
 
@@ -16,6 +17,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::field::FieldError;
+
+pub use table::Code;
 
 /// What went wrong, in terms of the contract.
 #[derive(Clone, Debug)]
@@ -42,16 +45,16 @@ pub struct Problem {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+    fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let problem = Box::new(Problem {
-            code,
+            code: code.name,
             detail: detail.into(),
             errors: Vec::new(),
             limit: None,
         });
         Self {
             problem,
-            status,
+            status: code.status,
             retry_after: None,
             challenge: None,
             close: false,

@@ -129,6 +129,53 @@ fn every_error_code_of_the_contract_has_an_example() {
     assert_eq!(found.len(), contracted, "{:?}", found.keys());
 }
 
+/// RFC 9457, section 3.1.1: what people find at the address that `type` is.
+#[tokio::test]
+async fn the_type_of_every_error_leads_to_a_page_that_says_what_to_do() {
+    let app = TestApp::on(Engine::Sqlite)
+        .set("ENABLE_RATE_LIMITING", "true")
+        .start()
+        .await;
+    let mut errors = BTreeMap::new();
+    collect(&stile::http::openapi(), &mut errors);
+    let wrong_method = app.request(Method::DELETE, "/auth/login").await;
+    errors.insert("method_not_allowed".to_owned(), wrong_method.body);
+    for (code, error) in &errors {
+        let address = url::Url::parse(error["type"].as_str().unwrap()).unwrap();
+        let page = app.get(&format!("/{}", address.path())).await.expect(200);
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(page.header("x-ratelimit-limit"), None, "it costs nothing");
+        assert!(page.text.contains(&format!("<h1>{code}</h1>")), "{}", page.text);
+        assert!(!page.text.contains('`'), "{}", page.text);
+        let title = error["title"].as_str().unwrap();
+        assert!(
+            page.text.contains(title) || code == "invalid_request",
+            "{}",
+            page.text
+        );
+    }
+    let documented = &stile::http::openapi()["paths"]["/problems/{code}"]["get"]["parameters"][0];
+    let documented = documented["schema"]["enum"].as_array().unwrap();
+    let documented: BTreeSet<_> = documented.iter().map(|code| code.as_str().unwrap()).collect();
+    assert!(documented.into_iter().eq(errors.keys()));
+    for nothing in [
+        "",
+        "/",
+        "/no_such_code",
+        "/Rate_Limited",
+        "/rate_limited/",
+        "/%ff",
+        "/a%2Fb",
+    ] {
+        app.get(&format!("//problems{nothing}"))
+            .await
+            .expect_problem(404, "not_found");
+    }
+    app.post("//problems/rate_limited", Value::Null)
+        .await
+        .expect_problem(405, "method_not_allowed");
+}
+
 fn collect(value: &Value, found: &mut BTreeMap<String, Value>) {
     if let Some(code) = value["code"].as_str()
         && value["type"]

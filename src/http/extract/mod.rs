@@ -13,4 +13,4 @@ pub use caller::From;
 pub use fields::Fields;
 pub use identity::{Admin, Authenticated, Credential, bearer};
 pub use paging::Paging;
-pub use path::Id;
+pub use path::{Id, Known};

@@ -62,7 +62,8 @@ A product's auth API with rate limits built in.
 
 Requests and answers are JSON; times are RFC 3339 in UTC, ids are UUIDs. Unknown fields of a request are ignored.
 
-**Errors** are `application/problem+json` (RFC 9457) with a stable `code`. Besides those that each operation lists, any \
+**Errors** are `application/problem+json` (RFC 9457) with a stable `code`; the address in `type` \
+is a page that says what it means. Besides those that each operation lists, any \
 address answers 404 `not_found` where nothing is, and 405 `method_not_allowed` with `Allow` to a method that it does not know.
 
 **Limits**: while limiting is on, every answer under `/api/` but the gateway's tells by `X-RateLimit-*`, `RateLimit-Policy` \

@@ -13,6 +13,7 @@ pub mod health;
 pub mod jwks;
 pub mod me;
 pub mod password_reset;
+pub mod problems;
 pub mod rate_limits;
 pub mod sessions;
 pub mod test;
@@ -108,6 +109,7 @@ pub fn all() -> Routes {
         .and(rate_limits::routes())
         .and(health::routes())
         .and(jwks::routes())
+        .and(problems::routes())
 }
 
 /// Two human sentences.
