@@ -150,20 +150,18 @@ impl Accounts {
                 .seal(Purpose::RefreshSeal, presented.own().expose(), own)
         });
         let live_until = now.plus(settings.session_idle_lifetime).min(session.expires_at);
-        let (presented_hash, successor_hash) = (presented.own_hash(), successor.own_hash());
-        let user_agent = caller.printable_user_agent();
         let rotation = Rotation {
             session_id: session.id,
-            presented_hash: presented_hash.as_str(),
-            successor_hash: successor_hash.as_str(),
-            successor_sealed: sealed.as_deref(),
+            presented_hash: presented.own_hash().as_str().to_owned(),
+            successor_hash: successor.own_hash().as_str().to_owned(),
+            successor_sealed: sealed,
             grace_ends_at: now.plus(settings.refresh_reuse_grace),
             client_ip: caller.ip,
-            user_agent: user_agent.as_deref(),
+            user_agent: caller.printable_user_agent(),
             now,
             live_until,
         };
-        if !storage::rotate_session(&mut self.0.database.write().await?, &rotation).await? {
+        if !storage::rotate_session(&self.0.database, rotation).await? {
             return Ok(None);
         }
         if client_seen_at.is_none_or(|seen_at| seen_at <= now.minus(CLIENT_NOTED_FOR)) {

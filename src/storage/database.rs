@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use super::connection::{Connection, Link, QUERY_TIMEOUT, Transaction, execute, fetch_optional};
 use super::error::{ConnectError, MigrateError, StorageError};
+use super::rotations::Rotations;
 use super::{DatabaseUrl, Settings};
 use crate::clock::Timestamp;
 use crate::telemetry::traces::span;
@@ -42,6 +43,8 @@ pub enum Database {
         writer: SqlitePool,
         /// The others; they refuse to write.
         readers: SqlitePool,
+        /// What waits for the writer, to be committed together.
+        rotations: Rotations,
     },
     /// One pool for everything.
     Postgres {
@@ -111,7 +114,11 @@ impl Database {
             .connect_lazy_with(options.clone());
         let readers = pool(max_connections.saturating_sub(1).max(1))
             .connect_lazy_with(options.pragma("query_only", "ON"));
-        Ok(Self::Sqlite { writer, readers })
+        Ok(Self::Sqlite {
+            writer,
+            readers,
+            rotations: Rotations::default(),
+        })
     }
 
     fn postgres(url: &str, settings: &Settings) -> Result<Self, ConnectError> {
@@ -231,7 +238,7 @@ impl Database {
             most,
         };
         match self {
-            Self::Sqlite { writer, readers } => count(
+            Self::Sqlite { writer, readers, .. } => count(
                 writer.size() + readers.size(),
                 writer.num_idle() + readers.num_idle(),
                 writer.options().get_max_connections() + readers.options().get_max_connections(),
@@ -245,7 +252,7 @@ impl Database {
     /// Closes all connections, after those in use have been given back.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

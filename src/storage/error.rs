@@ -7,7 +7,7 @@ use sqlx::error::{DatabaseError, ErrorKind};
 /// A query did not succeed.
 ///
 /// Its text names a cause and a code, never SQL, values or a DSN: drivers quote values in theirs.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct StorageError {
     cause: Cause,
@@ -53,6 +53,13 @@ impl StorageError {
     #[must_use]
     pub fn is_foreign_key_violation(&self) -> bool {
         self.cause == Cause::ForeignKey
+    }
+
+    /// Whoever carried the query out for others was ended in the middle of it.
+    pub(super) fn given_up() -> Self {
+        Self {
+            cause: Cause::Unavailable("given up".to_owned()),
+        }
     }
 
     pub(super) fn timed_out() -> Self {

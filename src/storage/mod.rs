@@ -1,6 +1,6 @@
 //! The database: SQLite or PostgreSQL, one set of migrations, one text per query.
 //!
-//! Knows tables and transactions, no use case. One file per table, `users` and `api_tokens` with a few more for what is
+//! Knows tables and transactions, no use case. One file per table, `users`, `api_tokens` and `sessions` with a few more for what is
 //! done to their rows; a new table is a migration, a file here and its tests in `tests/storage/`, which run every function
 //! on both engines. Rules that keep the engines alike and races harmless:
 //!
@@ -22,6 +22,7 @@ mod mail_jobs;
 mod one_time_tokens;
 mod pending_users;
 mod reset;
+mod rotations;
 mod sessions;
 mod user_admin;
 mod users;
@@ -62,10 +63,11 @@ pub use pending_users::{
     verify_user,
 };
 pub use reset::delete_everybody;
+pub use rotations::rotate_session;
 pub use sessions::{
     EndReason, NewSession, Rotation, Session, SessionOfUser, add_session, end_other_sessions, end_session,
     end_session_by_id, end_session_of_family, end_sessions_of_user, erase_grace_successors,
-    find_live_session, find_session_of_family, live_sessions, rotate_session, sweep_sessions,
+    find_live_session, find_session_of_family, live_sessions, sweep_sessions,
 };
 pub use user_admin::{
     ImportedUser, PageEnd, guard_administrators, has_other_active_admin, import_user, is_active_admin,

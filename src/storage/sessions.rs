@@ -124,21 +124,22 @@ pub struct NewSession<'a> {
 }
 
 /// The change of a session's live refresh token.
-pub struct Rotation<'a> {
+#[derive(Debug)]
+pub struct Rotation {
     /// The session.
     pub session_id: Uuid,
     /// Hash of the token that was presented: rotates only while it is the live one.
-    pub presented_hash: &'a str,
+    pub presented_hash: String,
     /// Hash of its successor.
-    pub successor_hash: &'a str,
+    pub successor_hash: String,
     /// The successor sealed under the presented token; `None` without grace.
-    pub successor_sealed: Option<&'a str>,
+    pub successor_sealed: Option<String>,
     /// End of the grace.
     pub grace_ends_at: Timestamp,
     /// Where the refresh came from.
     pub client_ip: IpAddr,
     /// Its `User-Agent`.
-    pub user_agent: Option<&'a str>,
+    pub user_agent: Option<String>,
     /// Now.
     pub now: Timestamp,
     /// The lesser of the new idle and the absolute end.
@@ -232,21 +233,20 @@ pub async fn live_sessions(
     )
 }
 
-/// Puts the successor in the live token's place; `false` if the presented token is no longer the live one or
-/// the session is over: of any number at once one wins.
-pub async fn rotate_session(on: &mut Connection, rotation: &Rotation<'_>) -> Result<bool, StorageError> {
+/// One statement of [`super::rotate_session`].
+pub(super) async fn rotate(on: &mut Connection, rotation: &Rotation) -> Result<bool, StorageError> {
     let rotated = execute!(
         on,
         "UPDATE sessions SET previous_hash = token_hash, token_hash = $3, successor_sealed = $4, grace_ends_at = $5, \
              client_ip = $6, user_agent = $7, last_active_at = $8, live_until = $9 \
          WHERE id = $1 AND token_hash = $2 AND ended_at IS NULL AND live_until > $8",
         rotation.session_id.to_string(),
-        rotation.presented_hash,
-        rotation.successor_hash,
-        rotation.successor_sealed,
+        &rotation.presented_hash,
+        &rotation.successor_hash,
+        &rotation.successor_sealed,
         rotation.grace_ends_at,
         rotation.client_ip.to_string(),
-        rotation.user_agent,
+        &rotation.user_agent,
         rotation.now,
         rotation.live_until,
     )?;

@@ -14,6 +14,7 @@ mod port;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod reset;
+mod rotations;
 mod sessions;
 mod user_admin;
 mod users;

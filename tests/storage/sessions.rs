@@ -12,7 +12,7 @@ use crate::mail_jobs::new_job;
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-async fn add_session(db: &Database, user_id: Uuid, family: &str, created: i64) -> Uuid {
+pub async fn add_session(db: &Database, user_id: Uuid, family: &str, created: i64) -> Uuid {
     let session = NewSession {
         id: s::new_id(at(created)),
         user_id,
@@ -30,12 +30,12 @@ async fn add_session(db: &Database, user_id: Uuid, family: &str, created: i64) -
     session.id
 }
 
-fn rotation<'a>(session_id: Uuid, presented: &'a str, successor: &'a str, now: i64) -> Rotation<'a> {
+pub fn rotation(session_id: Uuid, presented: &str, successor: &str, now: i64) -> Rotation {
     Rotation {
         session_id,
-        presented_hash: presented,
-        successor_hash: successor,
-        successor_sealed: Some("sealed"),
+        presented_hash: presented.to_owned(),
+        successor_hash: successor.to_owned(),
+        successor_sealed: Some("sealed".to_owned()),
         grace_ends_at: at(now + 10),
         client_ip: IP,
         user_agent: None,
@@ -138,15 +138,14 @@ on_both_engines! {
     async fn rotating_keeps_the_predecessor_and_refuses_a_token_that_is_not_live(db) {
         let user = add_user(&db, "ada@example.com").await;
         let id = add_session(&db, user, "family", 0).await;
-        let mut on = db.write().await.unwrap();
-        assert!(s::rotate_session(&mut on, &rotation(id, "token-1", "token-2", 5)).await.unwrap());
-        assert!(!s::rotate_session(&mut on, &rotation(id, "token-1", "token-3", 5)).await.unwrap());
-        let session = s::find_session_of_family(&mut on, "family", "").await.unwrap().unwrap().session;
+        assert!(s::rotate_session(&db, rotation(id, "token-1", "token-2", 5)).await.unwrap());
+        assert!(!s::rotate_session(&db, rotation(id, "token-1", "token-3", 5)).await.unwrap());
+        let session = s::find_session_of_family(&mut db.read().await.unwrap(), "family", "").await.unwrap().unwrap().session;
         assert_eq!(session.token_hash, "token-2");
         assert_eq!(session.previous_hash.as_deref(), Some("token-1"));
         assert_eq!(session.successor_sealed.as_deref(), Some("sealed"));
         assert_eq!((session.last_active_at, session.live_until), (at(5), at(105)));
-        assert!(!s::rotate_session(&mut on, &rotation(id, "token-2", "token-3", 105)).await.unwrap(), "expired");
+        assert!(!s::rotate_session(&db, rotation(id, "token-2", "token-3", 105)).await.unwrap(), "expired");
     }
 }
 
@@ -160,7 +159,7 @@ on_both_engines! {
             async move {
                 let successor = format!("successor-{n}");
                 let rotation = rotation(id, "token-1", &successor, 5);
-                let rotated = s::rotate_session(&mut database.write().await.unwrap(), &rotation).await.unwrap();
+                let rotated = s::rotate_session(&database, rotation).await.unwrap();
                 rotated.then_some(successor.clone())
             }
         })
@@ -176,18 +175,22 @@ on_both_engines! {
     async fn a_sealed_successor_is_erased_when_its_grace_or_its_session_ends(db) {
         let user = add_user(&db, "ada@example.com").await;
         let id = add_session(&db, user, "family", 0).await;
+        assert!(s::rotate_session(&db, rotation(id, "token-1", "token-2", 5)).await.unwrap());
         let mut on = db.write().await.unwrap();
-        assert!(s::rotate_session(&mut on, &rotation(id, "token-1", "token-2", 5)).await.unwrap());
         assert_eq!(s::erase_grace_successors(&mut on, at(14)).await.unwrap(), 0);
         assert_eq!(s::erase_grace_successors(&mut on, at(15)).await.unwrap(), 1);
         assert_eq!(s::erase_grace_successors(&mut on, at(15)).await.unwrap(), 0);
-        assert!(s::rotate_session(&mut on, &rotation(id, "token-2", "token-3", 20)).await.unwrap());
+        drop(on);
+        assert!(s::rotate_session(&db, rotation(id, "token-2", "token-3", 20)).await.unwrap());
+        let mut on = db.write().await.unwrap();
         let ended = s::end_session_of_family(&mut on, "family", EndReason::Reuse, at(21)).await.unwrap();
         assert_eq!(ended, Some((id, user)));
         let session = s::find_session_of_family(&mut on, "family", "").await.unwrap().unwrap().session;
         assert_eq!(session.successor_sealed, None);
         assert_eq!((session.ended_at, session.end_reason.as_deref()), (Some(at(21)), Some("refresh_reuse")));
-        assert!(!s::rotate_session(&mut on, &rotation(id, "token-3", "token-4", 22)).await.unwrap());
+        drop(on);
+        assert!(!s::rotate_session(&db, rotation(id, "token-3", "token-4", 22)).await.unwrap());
+        let mut on = db.write().await.unwrap();
         let again = s::end_session_of_family(&mut on, "family", EndReason::Logout, at(22)).await.unwrap();
         assert_eq!(again, None);
     }
