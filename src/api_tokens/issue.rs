@@ -298,7 +298,9 @@ impl ApiTokens {
         row.ok_or(IssueError::NotFound)
     }
 
+    /// Has every process look the token up anew. Answers whether all know of it by now.
     async fn void(&self, token: TokenVersion) -> bool {
+        self.0.proofs.outdate(token.id);
         let mark = vec![(token.id, Version(token.version))];
         self.0.limiter.void_tokens(mark).await
     }

@@ -4,6 +4,7 @@
 //! each spending (`rate_limit/token.rs`).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::rate_limit::Quota;
 
 /// How long a proof spares the look-up, and with it the longest that a change can go unnoticed without Redis.
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(5);
+/// How long a proof also refuses, for a scope that is missing or a time that is over, before it is looked up anew: what a
+/// program that insists on something it may not do costs the database.
+pub(super) const REFUSES_FOR: Duration = Duration::from_secs(1);
 /// How long it is remembered that a secret was proven: for owners behind an address from which others guess.
 const REMEMBERED_FOR: Duration = Duration::from_mins(5);
 /// Proofs in one of the two generations.
@@ -31,6 +35,15 @@ pub(super) struct Proof {
     pub quota: Quota,
     /// [`crate::clock::Clock::elapsed`].
     pub proven_at: Duration,
+    /// It spares no look-up any more.
+    pub is_outdated: AtomicBool,
+}
+
+impl Proof {
+    /// Has it looked up anew.
+    pub(super) fn outdate(&self) {
+        self.is_outdated.store(true, Ordering::Relaxed);
+    }
 }
 
 type Digest = [u8; 32];
@@ -49,6 +62,7 @@ impl Proofs {
     /// The proof of a secret, if it was looked up within [`FRESH_FOR`].
     pub(super) fn fresh(&self, digest: &Digest, now: Duration) -> Option<Arc<Proof>> {
         self.find(digest, now, FRESH_FOR)
+            .filter(|proof| !proof.is_outdated.load(Ordering::Relaxed))
     }
 
     /// Whether the secret was proven within [`REMEMBERED_FOR`].
@@ -72,6 +86,14 @@ impl Proofs {
 
     pub(super) fn empty(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Generations::default();
+    }
+
+    /// Has the secrets of a token looked up anew, since it was changed. That they were proven stays remembered.
+    pub(super) fn outdate(&self, token: Uuid) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = known.young.values().chain(known.old.values());
+        all.filter(|proof| proof.quota.token == token)
+            .for_each(|proof| proof.outdate());
     }
 
     pub(super) fn remove(&self, digest: &Digest) {
@@ -99,6 +121,7 @@ mod tests {
                 day: None,
             },
             proven_at: Duration::from_secs(proven_at),
+            is_outdated: AtomicBool::default(),
         })
     }
 
@@ -115,6 +138,9 @@ mod tests {
         assert!(proofs.is_remembered(&[1; 32], at(399)));
         assert!(!proofs.is_remembered(&[1; 32], at(400)));
         assert!(proofs.fresh(&[2; 32], at(100)).is_none());
+        proofs.outdate(Uuid::nil());
+        assert!(proofs.fresh(&[1; 32], at(101)).is_none());
+        assert!(proofs.is_remembered(&[1; 32], at(101)));
         proofs.remove(&[1; 32]);
         assert!(!proofs.is_remembered(&[1; 32], at(101)));
     }

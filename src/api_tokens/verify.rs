@@ -4,11 +4,12 @@
 //! a proven secret is charged to its token, only a refused one to its client.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
-use super::proofs::Proof;
+use super::proofs::{Proof, REFUSES_FOR};
 use super::scope::{read_list, write_list};
 use super::{ApiTokens, Visitor};
 use crate::credentials::ApiTokenSecret;
@@ -105,12 +106,16 @@ impl ApiTokens {
         required: &[String],
         visitor: &Visitor,
     ) -> Result<Pass, Refusal> {
-        // A proof that turns out to be void is made anew, once: what voided it is in the database by then.
+        // A proof that turns out to be void is made anew, once: what voided it is in the database by then. So is one that
+        // would refuse and is no longer quite new: the token may have got since what it lacked.
         for _ in 0..2 {
             let proof = self.prove(secret).await?;
-            let has = |needed: &String| proof.scopes.iter().any(|scope| scope.covers(needed));
-            if !required.iter().all(has) {
-                return Err(Refusal::InsufficientScope);
+            if let Some(refusal) = self.objection(&proof, required) {
+                if self.0.clock.elapsed() < proof.proven_at + REFUSES_FOR {
+                    return Err(refusal);
+                }
+                proof.outdate();
+                continue;
             }
             match self.0.limiter.spend(&proof.quota).await {
                 Spending::Void => self.0.proofs.remove(&secret.digest()),
@@ -132,22 +137,26 @@ impl ApiTokens {
         Err(Refusal::Invalid)
     }
 
+    /// Why a genuine token does not pass all the same.
+    fn objection(&self, proof: &Proof, required: &[String]) -> Option<Refusal> {
+        if proof.expires_at.is_some_and(|at| at <= self.0.clock.now()) {
+            return Some(Refusal::Expired);
+        }
+        let has = |needed: &String| proof.scopes.iter().any(|scope| scope.covers(needed));
+        (!required.iter().all(has)).then_some(Refusal::InsufficientScope)
+    }
+
     async fn prove(&self, secret: &ApiTokenSecret) -> Result<Arc<Proof>, Refusal> {
         let digest = secret.digest();
-        let (now, elapsed) = (self.0.clock.now(), self.0.clock.elapsed());
-        let proof = if let Some(proof) = self.0.proofs.fresh(&digest, elapsed) {
-            proof
-        } else if let Some(proof) = self.look_up(secret).await? {
-            let proof = Arc::new(proof);
-            self.0.proofs.add(digest, Arc::clone(&proof));
-            proof
-        } else {
+        if let Some(proof) = self.0.proofs.fresh(&digest, self.0.clock.elapsed()) {
+            return Ok(proof);
+        }
+        let Some(proof) = self.look_up(secret).await? else {
             self.0.proofs.remove(&digest);
             return Err(Refusal::Invalid);
         };
-        if proof.expires_at.is_some_and(|at| at <= now) {
-            return Err(Refusal::Expired);
-        }
+        let proof = Arc::new(proof);
+        self.0.proofs.add(digest, Arc::clone(&proof));
         Ok(proof)
     }
 
@@ -177,6 +186,7 @@ impl ApiTokens {
             expires_at: found.token.expires_at,
             quota: self.quota_of(&found.token),
             proven_at,
+            is_outdated: AtomicBool::default(),
         }))
     }
 }

@@ -289,6 +289,31 @@ on_both_engines! {
 }
 
 on_both_engines! {
+    /// What is remembered of a token lets it pass; it refuses nobody for longer than a second, and where it was changed at all.
+    async fn what_a_token_gains_it_has_at_once(engine: Engine) {
+        let app = limited(engine).start().await;
+        let owner = Owner::sign_up(&app, "ada@example.com").await;
+        let soon = app.clock.now().plus(Duration::from_secs(3)).to_string();
+        let made = owner.create(json!({"name": "x", "scopes": ["read:a"], "expires_at": soon})).await.expect(201).body;
+        let asked = async |scope: &str| app.get(&format!("{VERIFY}?scope={scope}")).bearer(&made["token"]).await;
+        asked("read:a").await.expect(204);
+        asked("write:b").await.expect_problem(403, "insufficient_scope");
+        owner.patch(id(&made), json!({"scopes": ["read:a", "write:b"]})).await.expect(200);
+        asked("write:b").await.expect(204);
+        app.advance(Duration::from_secs(3));
+        asked("read:a").await.expect_problem(401, "token_expired");
+        owner.patch(id(&made), json!({"expires_at": null})).await.expect(200);
+        asked("read:a").await.expect(204);
+
+        // Changed by another process, of which this one hears nothing.
+        asked("write:c").await.expect_problem(403, "insufficient_scope");
+        app.sql("UPDATE api_tokens SET scopes = 'read:a write:c', version = version + 1").await;
+        app.advance(Duration::from_secs(1));
+        asked("write:c").await.expect(204);
+    }
+}
+
+on_both_engines! {
     async fn an_account_that_is_deleted_takes_its_tokens_with_it(engine: Engine) {
         let app = limited(engine).start().await;
         let owner = Owner::sign_up(&app, "ada@example.com").await;
