@@ -3,6 +3,8 @@
 #[path = "../support/app.rs"]
 #[macro_use]
 mod app;
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/postgres.rs"]

@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/smtp.rs"]

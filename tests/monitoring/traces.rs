@@ -8,7 +8,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Value, json};
 
-use crate::collector::{Collector, attribute, certified};
+use crate::authority::Localhost;
+use crate::collector::{Collector, attribute};
 use crate::process::{PATIENCE, Process, Stile};
 
 const PASSWORD: &str = "correct-horse-battery-9";
@@ -291,8 +292,9 @@ async fn the_sampler_decides_who_is_traced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_over_tls_is_verified() {
-    let (tls, authority) = certified();
-    let (folder, collector) = (tempfile::tempdir().unwrap(), Collector::start(Some(tls)).await);
+    let localhost = Localhost::certified();
+    let collector = Collector::start(Some(localhost.acceptor())).await;
+    let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("https://localhost:{}", collector.address.port());
     let stranger = traced(folder.path(), &endpoint).start();
     stranger
@@ -301,7 +303,7 @@ async fn a_collector_over_tls_is_verified() {
     assert!(collector.spans().is_empty());
 
     let file = folder.path().join("authority.pem");
-    std::fs::write(&file, authority).unwrap();
+    std::fs::write(&file, localhost.authority).unwrap();
     let _stile = traced(folder.path(), &endpoint)
         .set("TLS_CA_FILE", file.to_str().unwrap())
         .start();

@@ -8,6 +8,8 @@
     reason = "this is a test: the lints' own exception covers test functions, not what they call"
 )]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/postgres.rs"]

@@ -1,5 +1,7 @@
 //! The real binary under clients that mean no good: thousands that dribble, hold or flood, and its log afterwards.
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/postgres.rs"]

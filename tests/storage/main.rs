@@ -2,6 +2,8 @@
 
 mod api_tokens;
 mod audit_log;
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/databases.rs"]
 mod databases;
 mod engines;

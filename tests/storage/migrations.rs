@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use stile::storage::{self as s, ConnectError, Database, DatabaseUrl, MigrateError, Settings};
 
+use crate::authority::Localhost;
 use crate::engines::{
     TestDatabase, add_user, on_both_engines, open, postgres_settings, race, raw, sqlite_settings,
 };
@@ -224,18 +225,11 @@ async fn connections_that_the_server_has_cut_are_replaced_unseen() {
 /// Whoever demands TLS gets it verified, against the built-in roots and `TLS_CA_FILE`, the host's name included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_is_verified_when_it_is_demanded() {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::default();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = names.signed_by(&key, &issuer).unwrap();
-    let server = postgres::Server::start_with_tls(&certificate.pem(), &key.serialize_pem());
+    let localhost = Localhost::certified();
+    let server = postgres::Server::start_with_tls(&localhost.certificate(), &localhost.key());
     let folder = tempfile::tempdir().unwrap();
     let authorities = folder.path().join("ca.pem");
-    std::fs::write(&authorities, authority_pem).unwrap();
+    std::fs::write(&authorities, localhost.authority).unwrap();
 
     let by_address = server.fresh_database();
     let by_name = by_address.replace("127.0.0.1", "localhost");

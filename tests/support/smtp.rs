@@ -2,7 +2,7 @@
 //! authority of its own), collects what it is given, and misbehaves in the ways that servers do.
 //!
 //! Listens on a free loopback port until it is dropped. Use it with
-//! `#[path = "../support/smtp.rs"] mod smtp;`.
+//! `#[path = "../support/smtp.rs"] mod smtp;`, with `authority` and `port` beside it.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this server")]
 #![expect(
@@ -20,9 +20,8 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::authority::Localhost;
 use crate::port::free_port;
 
 /// How a connection is encrypted.
@@ -110,7 +109,8 @@ impl SmtpSink {
             .await
             .expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let (acceptor, authority) = tls();
+        let localhost = Localhost::certified();
+        let acceptor = localhost.acceptor();
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Behaviour::Normal),
             received: Mutex::default(),
@@ -134,7 +134,7 @@ impl SmtpSink {
         Self {
             address,
             security,
-            authority,
+            authority: localhost.authority,
             shared,
             listening,
         }
@@ -180,31 +180,6 @@ impl Drop for SmtpSink {
 /// A URL at which every connection is refused.
 pub fn refusing_url() -> String {
     format!("smtp://localhost:{}", free_port())
-}
-
-fn tls() -> (TlsAcceptor, String) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::default();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    authority
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "stile test authority");
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = server.signed_by(&key, &issuer).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), authority_pem)
 }
 
 async fn serve(
