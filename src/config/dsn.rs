@@ -56,9 +56,10 @@ pub(super) fn shown(url: &Url) -> String {
     format!("{}://{user}{host}{port}{}{options}", url.scheme(), url.path())
 }
 
-/// Whether `text` is a URL with a password in it.
+/// Whether `text` is a URL with a password in it. PostgreSQL takes one among its options too.
 pub(super) fn has_password(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| url.password().is_some())
+    let among_options = |url: &Url| url.query_pairs().any(|(name, _)| name == "password");
+    Url::parse(text).is_ok_and(|url| url.password().is_some() || among_options(&url))
 }
 
 #[cfg(test)]

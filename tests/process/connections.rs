@@ -206,6 +206,34 @@ fn a_database_that_is_not_there_says_how_to_look() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
+/// What is to be typed speaks TLS where the URL does, and names an IPv6 address as programs want it.
+#[test]
+fn what_to_type_fits_the_url() {
+    for (name, url, to, command) in [
+        (
+            "REDIS_URL",
+            "rediss://:x@[::1]:1",
+            "redis",
+            "redis-cli -h ::1 -p 1 --tls PING",
+        ),
+        (
+            "SMTP_URL",
+            "smtps://127.0.0.1:1",
+            "mail",
+            "openssl s_client -connect 127.0.0.1:1 ",
+        ),
+        (
+            "SMTP_URL",
+            "smtp://127.0.0.1:1",
+            "mail",
+            "openssl s_client -starttls smtp -connect 127.0.0.1:1 ",
+        ),
+    ] {
+        let (_, fix) = failed(&check(&[(name, url)]), to);
+        assert!(fix.starts_with(command), "{url}: {fix}");
+    }
+}
+
 /// Each step towards a mail, by a server that fails at it; nothing is sent in any case.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_that_cannot_be_delivered_is_found_without_sending_one() {

@@ -96,7 +96,7 @@ const MISTAKES: &[Mistake<'_>] = &[
         &[("AUTH_COOKIES", "true"), ("FRONTEND_URL", "https://app.example.org")]),
     mistake(&[("AUTH_COOKIES", "true"), ("CORS_ORIGINS", "https://app.example.net")], "CORS_ORIGINS names", "PUBLIC_URL=https://auth.example.net",
         &[("CORS_ORIGINS", "https://app.example.net")]),
-    mistake(&[("CORS_ORIGINS", "http://app.example.org")], "http:// origin", "CORS_ORIGINS=https://app.example.org",
+    mistake(&[("CORS_ORIGINS", "https://a.example.org,http://app.example.org")], "http:// origin", "CORS_ORIGINS=https://a.example.org,https://app.example.org",
         &[("CORS_ORIGINS", "https://app.example.org")]),
     mistake(&[("DATABASE_URL", "sqlite://x.db"), ("ALLOW_SQLITE", "true")], "SQLite", "DATABASE_URL=postgres://",
         &[("ALLOW_SQLITE", "true")]),
@@ -254,6 +254,21 @@ fn a_file_with_a_secret_that_others_may_read_is_found_and_the_command_mends_it()
     // No secret in it, or one that the process environment overrides: everybody may read it.
     private(&at(".env.production"), "DATABASE_URL=postgres://h/d\n", 0o644);
     assert_eq!(warnings(&check()), Vec::new());
+    for secret in [
+        "OTEL_EXPORTER_OTLP_HEADERS=x-key=hunter2",
+        "DATABASE_URL=postgres://h/d?password=hunter2",
+    ] {
+        let database = "DATABASE_URL=postgres://h/d\n";
+        let database = if secret.starts_with("DATABASE_URL") {
+            ""
+        } else {
+            database
+        };
+        private(&at(".env.production"), &format!("{database}{secret}\n"), 0o644);
+        let found = warnings(&check());
+        assert_eq!(found.len(), 1, "{secret}: {found:?}");
+        assert_eq!(found[0].1, "chmod o= .env.production");
+    }
 }
 
 /// The same remarks stand in the log at start, each with what to type.

@@ -1,6 +1,6 @@
 //! The database.
 
-use super::{Connection, Fault, Reading, host_and_port, within_patience};
+use super::{Connection, Fault, Place, Reading, place, within_patience};
 use crate::config::{Config, Verdict};
 use crate::storage::{ConnectError, Database, DatabaseUrl, StorageError};
 
@@ -49,7 +49,8 @@ fn look(config: &Config) -> String {
     match &config.storage.url {
         DatabaseUrl::Sqlite(path) => format!("ls -l {}", path.display()),
         DatabaseUrl::Postgres(_) => {
-            let (host, port) = host_and_port(config, "DATABASE_URL", 5432);
+            let Place { host, port, .. } = place(config, "DATABASE_URL");
+            let port = port.unwrap_or(5432);
             format!(
                 "pg_isready -h {host} -p {port}   (if it accepts connections, look at user, password and name in DATABASE_URL)"
             )

@@ -1,6 +1,6 @@
 //! The mail server: greeting, TLS, login, and whether it takes our sender. Nothing is sent.
 
-use super::{Connection, Fault, host_and_port, within_patience};
+use super::{Connection, Fault, Place, place, within_patience};
 use crate::config::{Config, Verdict};
 use crate::mail::{Mailer, Step, TransportSettings};
 
@@ -36,15 +36,20 @@ async fn connect(config: &Config) -> Result<(&'static str, Vec<Verdict>), Fault>
 }
 
 fn fix(config: &Config, step: Step) -> String {
-    let (host, port) = host_and_port(config, "SMTP_URL", 587);
+    let Place { scheme, host, port } = place(config, "SMTP_URL");
+    let is_tls = scheme == "smtps";
+    let port = port.unwrap_or(if is_tls { 465 } else { 587 });
     match step {
+        Step::Connect if is_tls => format!(
+            "openssl s_client -connect {host}:{port}   (what listens there; for STARTTLS: SMTP_URL=smtp://…:587)"
+        ),
         Step::Connect => format!(
             "openssl s_client -starttls smtp -connect {host}:{port}   (what listens there; for TLS from the first byte: SMTP_URL=smtps://…:465)"
         ),
         Step::Tls => format!(
             "SMTP_URL=smtps://USER:PASSWORD@{host}:465   (or TLS_CA_FILE=PATH, if an authority of your own has signed its certificate)"
         ),
-        Step::Login => format!("SMTP_URL=smtp://USER:PASSWORD@{host}:{port}   (both percent-encoded)"),
+        Step::Login => format!("SMTP_URL={scheme}://USER:PASSWORD@{host}:{port}   (both percent-encoded)"),
         Step::Sender => {
             "MAIL_FROM='Name <no-reply@example.com>'   (an address that this server lets you send from)"
                 .to_owned()

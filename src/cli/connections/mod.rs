@@ -124,21 +124,31 @@ impl Reading {
     }
 }
 
-/// Host and port of a variable's URL, to be written behind a command's `-h` and `-p`.
-fn host_and_port(config: &Config, variable: &str, default_port: u16) -> (String, u16) {
+/// Where a variable's URL leads, to be written behind a command's `-h` and `-p`.
+struct Place {
+    /// `rediss`, `smtps`.
+    scheme: String,
+    /// Without the brackets of IPv6.
+    host: String,
+    port: Option<u16>,
+}
+
+/// The place that a variable names; the first of several.
+fn place(config: &Config, variable: &str) -> Place {
     let shown = config
         .effective
         .iter()
         .find(|effective| effective.name == variable);
     let first = shown.and_then(|effective| effective.value.split(',').next());
     let url = first.and_then(|first| Url::parse(&first.replace("[redacted]", "x")).ok());
-    url.map_or_else(
-        || ("HOST".to_owned(), default_port),
-        |url| {
-            let host = url.host_str().unwrap_or("localhost").to_owned();
-            (host, url.port().unwrap_or(default_port))
-        },
-    )
+    let host = url.as_ref().map(|url| url.host_str().unwrap_or("localhost"));
+    Place {
+        scheme: url
+            .as_ref()
+            .map_or_else(String::new, |url| url.scheme().to_owned()),
+        host: host.unwrap_or("HOST").trim_matches(['[', ']']).to_owned(),
+        port: url.as_ref().and_then(Url::port),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Connection, Fault, Reading, host_and_port, within_patience};
+use super::{Connection, Fault, Place, Reading, place, within_patience};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Verdict};
 use crate::rate_limit::RedisSettings;
@@ -108,6 +108,7 @@ fn fix(config: &Config, failure: &Failure) -> String {
 }
 
 fn command(config: &Config, words: &str) -> String {
-    let (host, port) = host_and_port(config, "REDIS_URL", 6379);
-    format!("redis-cli -h {host} -p {port} {words}")
+    let Place { scheme, host, port } = place(config, "REDIS_URL");
+    let tls = if scheme == "rediss" { " --tls" } else { "" };
+    format!("redis-cli -h {host} -p {}{tls} {words}", port.unwrap_or(6379))
 }

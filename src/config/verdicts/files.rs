@@ -4,30 +4,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::Verdicts;
-use crate::config::{Origin, Source, dsn};
+use crate::config::{Origin, Secrecy, Source, Variable, dsn, variables};
 use crate::credentials;
 
 /// Variables that name a file with a secret in it.
 const KEY_FILES: [&str; 2] = ["JWT_SIGNING_KEY_FILE", "JWT_PREVIOUS_KEY_FILES"];
 
-/// Variables that are a secret.
-const SECRETS: [&str; 5] = [
-    "JWT_SIGNING_KEY",
-    "JWT_SECRET",
-    "SECRET_KEY",
-    "SECRET_KEY_PREVIOUS",
-    "TEST_ENDPOINTS_KEY",
-];
-
-/// Variables that are a URL, which can carry a password.
-const URLS: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "SMTP_URL"];
-
 pub(super) fn judge(verdicts: &mut Verdicts<'_>, source: &Source) {
-    let in_env_file = SECRETS
+    let in_env_file = variables()
         .into_iter()
-        .chain(URLS)
-        .find(|name| stands_in_file(source, name));
-    if let (Some(name), Some(path)) = (in_env_file, source.file()) {
+        .find(|variable| stands_in_file(source, variable));
+    if let (Some(Variable { name, .. }), Some(path)) = (in_env_file, source.file()) {
         let shown = path.display();
         if readable_by_others(source.path(&path.to_string_lossy())) {
             verdicts.warn(
@@ -71,14 +58,17 @@ pub(super) fn judge(verdicts: &mut Verdicts<'_>, source: &Source) {
     }
 }
 
-/// Whether `name` stands in the env file, and is a secret there.
-fn stands_in_file(source: &Source, name: &str) -> bool {
-    let Some((Ok(value), Origin::File(_))) = source.get(name) else {
+/// Whether `variable` stands in the env file, and holds a secret there.
+fn stands_in_file(source: &Source, variable: &Variable) -> bool {
+    let Some((Ok(value), Origin::File(_))) = source.get(variable.name) else {
         return false;
     };
-    // A Redis Cluster is several URLs.
-    let has_password = |url: &str| dsn::has_password(url.trim());
-    !URLS.contains(&name) || value.split(',').any(has_password)
+    match variable.secrecy {
+        Secrecy::Open => false,
+        // A Redis Cluster is several URLs.
+        Secrecy::Url => value.split(',').any(|url| dsn::has_password(url.trim())),
+        Secrecy::Secret => !value.trim().is_empty(),
+    }
 }
 
 /// Others, not the group: a service's file is often `root:stile 0640`.

@@ -10,15 +10,11 @@ pub(super) fn judge(verdicts: &mut Verdicts<'_>) {
         cookies(verdicts);
     }
     let config = verdicts.config;
-    let plain = config
-        .http
-        .cors_origins
-        .iter()
-        .find(|origin| origin.starts_with("http://"));
-    if let Some(origin) = plain.filter(|_| config.environment.is_production()) {
+    let origins = config.http.cors_origins.join(",");
+    if config.environment.is_production() && origins.contains("http://") {
         verdicts.warn(
             "CORS_ORIGINS holds an http:// origin: whoever sits on its network can act as its users",
-            format!("CORS_ORIGINS={}", origin.replacen("http://", "https://", 1)),
+            format!("CORS_ORIGINS={}", origins.replace("http://", "https://")),
         );
     }
 }
