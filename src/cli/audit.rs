@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::operator::{self, Beside, Reach, Refusal, User};
-use super::table::table;
+use super::table::{List, table};
 use crate::accounts::{AuditEntry, AuditQuery, PageRequest, Whose};
 use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
 
 /// Events read at once.
 const PAGE: u32 = 1000;
@@ -38,46 +39,37 @@ pub(super) async fn run(env_file: Option<&Path>, options: &Options) -> ExitCode 
         Ok(config) => config,
         Err(code) => return code,
     };
-    let whose = match options.user.as_deref().map(User::parse).transpose() {
-        Ok(user) => user.map(|user| match user {
-            User::Id(id) => Whose::User(id),
-            User::Email(email) => Whose::Address(email),
-        }),
-        Err(refusal) => return operator::conclude(Err(refusal)),
-    };
+    let printed = print(config, options).await;
+    printed.unwrap_or_else(|refusal| operator::conclude(Err(refusal)))
+}
+
+async fn print(config: Config, options: &Options) -> Result<ExitCode, Refusal> {
+    let user = options.user.as_deref().map(User::parse).transpose()?;
     let query = AuditQuery {
         since: options.since,
         until: options.until.unwrap_or_else(|| Clock::system().now()),
         event: options.event,
-        whose,
+        whose: user.map(|user| match user {
+            User::Id(id) => Whose::User(id),
+            User::Email(email) => Whose::Address(email),
+        }),
     };
-    let database = match operator::database(&config).await {
-        Ok(Some(database)) => database,
-        Ok(None) => {
-            return super::print(if options.json {
-                "[]\n"
-            } else {
-                "there are no events\n"
-            });
-        }
-        Err(refusal) => return operator::conclude(Err(refusal)),
+    let mut list = List::new(options.json, "there are no events");
+    let Some(database) = operator::database(&config).await? else {
+        return Ok(super::print(&list.part::<AuditEntry>(&[], true, rows)));
     };
-    let beside = match Beside::connect(config, database, Reach::Database).await {
-        Ok(beside) => beside,
-        Err(refusal) => return operator::conclude(Err(refusal)),
-    };
-    let printed = print_all(&beside, &query, options.json).await;
+    let beside = Beside::connect(config, database, Reach::Database).await?;
+    let printed = print_all(&beside, &query, &mut list).await;
     beside.close().await;
-    printed.unwrap_or_else(|refusal| operator::conclude(Err(refusal)))
+    printed
 }
 
 /// Page by page: a log can be long.
-async fn print_all(beside: &Beside, query: &AuditQuery, as_json: bool) -> Result<ExitCode, Refusal> {
+async fn print_all(beside: &Beside, query: &AuditQuery, list: &mut List) -> Result<ExitCode, Refusal> {
     let mut request = PageRequest::first(PAGE);
-    let mut list = super::table::List::new(as_json, "there are no events");
     loop {
         let page = beside.accounts.audit_log(&beside.by, query, request).await;
-        let page = page.map_err(|error| Refusal::Failure(error.to_string()))?;
+        let page = page.map_err(|error| Refusal::from(&error))?;
         let text = list.part(&page.items, page.next.is_none(), rows);
         if let ControlFlow::Break(code) = super::print_part(&text) {
             return Ok(code);
