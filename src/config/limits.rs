@@ -11,8 +11,9 @@ use secrecy::SecretString;
 
 use super::error::printable;
 use super::reader::Reader;
-use super::{Environment, dsn, server};
-use crate::rate_limit::{Limit, Per, RedisSettings, Rule, Rules, Settings};
+use super::source::Origin;
+use super::{Environment, dsn};
+use crate::rate_limit::{Limit, RedisSettings, Rule, Rules, Settings};
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -71,22 +72,10 @@ pub(super) fn read(
 /// `RATE_LIMIT_BURST`. Its default is never the tighter of local stage and rules.
 pub(super) fn burst(reader: &mut Reader<'_>, settings: &Settings) -> u32 {
     const MOST: u32 = 2_000_000_000;
-    let largest = Rule::ALL
-        .into_iter()
-        .filter(|rule| rule.per() == Per::Client)
-        .flat_map(|rule| {
-            settings
-                .rules
-                .get(rule)
-                .windows()
-                .iter()
-                .map(|window| window.count())
-        })
-        .max()
-        .unwrap_or(0);
+    let largest = settings.rules.largest_client_count();
     let default = largest.saturating_mul(2).clamp(100, MOST);
     if reader.source.get("RATE_LIMIT_BURST").is_none() {
-        server::derived(reader, "RATE_LIMIT_BURST", &default.to_string());
+        reader.record("RATE_LIMIT_BURST", default.to_string(), Origin::Derived);
         return default;
     }
     reader.whole("RATE_LIMIT_BURST", default, 1..=MOST)

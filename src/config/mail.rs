@@ -17,25 +17,19 @@ pub(super) fn read(
     tls_ca_file: Option<PathBuf>,
     brand: Brand,
 ) -> Settings {
-    let source = reader.source;
     let from = reader.value("MAIL_FROM", default_sender(), Mailbox::to_string, |text| {
-        let sender = text.parse().map_err(|_| ());
-        sender.map_err(|()| {
+        let sender: Result<Mailbox, _> = text.parse();
+        sender.map_err(|_| {
             format!(
                 "`{}` is no sender such as `Name <name@example.com>`",
                 printable(text)
             )
         })
     });
-    let outbox = reader.value(
-        "MAIL_OUTBOX_DIR",
-        PathBuf::from("data/outbox"),
-        |path| path.display().to_string(),
-        |text| Ok(PathBuf::from(text)),
-    );
-    let outbox = outbox
-        .to_str()
-        .map_or_else(|| outbox.clone(), |path| source.path(path));
+    let default_outbox = "data/outbox".to_owned();
+    let outbox = reader.value("MAIL_OUTBOX_DIR", default_outbox, String::clone, |text| {
+        Ok(text.to_owned())
+    });
     let server = reader.optional(
         "SMTP_URL",
         |(_, shown): &(SecretString, String)| shown.clone(),
@@ -54,7 +48,7 @@ pub(super) fn read(
         );
     }
     let transport = match server {
-        None => TransportSettings::Folder(outbox),
+        None => TransportSettings::Folder(reader.source.path(&outbox)),
         Some((url, _)) => TransportSettings::Smtp {
             url,
             require_tls: environment.is_production(),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::Environment;
 use super::error::printable;
 use super::reader::Reader;
-use super::source::Origin;
 use crate::telemetry;
 
 /// How the server ends after SIGTERM.
@@ -141,9 +140,4 @@ pub(super) fn telemetry(reader: &mut Reader<'_>, environment: Environment) -> te
         },
     );
     telemetry::Settings { format, filter }
-}
-
-/// Records `name` as computed from others.
-pub(super) fn derived(reader: &mut Reader<'_>, name: &'static str, value: &str) {
-    reader.record(name, value, Origin::Derived);
 }

@@ -1,7 +1,8 @@
 //! Traces: spans of requests and of what they wait for, handed to an OpenTelemetry collector by OTLP (HTTP, protobuf).
 //!
-//! Rooms make spans by `span!`; without a collector nobody listens and a span costs a look at a flag. A span says what was done and how it ended, never to whom: no token, address, password or text of a
-//! user's is an attribute. Batches leave from a thread of their own; what does not fit into the queue is dropped.
+//! Rooms make spans by `span!`; without a collector nobody listens and a span costs a look at a flag. A span says what was
+//! done and how it ended, never to whom: no token, e-mail address, password or text of a user's is an attribute. Batches leave
+//! from a thread of their own; what does not fit into the queue is dropped.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ pub const GOODBYE: Duration = Duration::from_secs(3);
 /// What `config` hands this room, where a collector is named.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where batches are posted: `http://collector:4318/v1/traces`. Secret: it can carry a password.
+    /// Where batches are posted: `http://collector:4318/v1/traces`. Secret: its query can carry a key.
     pub endpoint: SecretString,
     /// `OTEL_EXPORTER_OTLP_HEADERS` or those of traces alone, with each batch.
     pub headers: HeaderMap,
