@@ -187,7 +187,8 @@ pub fn router(parts: Parts) -> Router {
         routes = routes.and(routes::docs::routes());
     }
     let pages = parts.settings.pages.as_ref();
-    let pages = pages.map(|brand| (Pages::new(brand, &parts.settings), PageRoutes::all()));
+    let now = parts.clock.now();
+    let pages = pages.map(|brand| (Pages::new(brand, &parts.settings, now), PageRoutes::all()));
     let (pages, mut page_routes) = pages.unzip();
     if let Some(pages) = &mut page_routes {
         routes.rules.extend(pages.take_rules());

@@ -24,7 +24,7 @@ const browser = await chromium.launch({
 async function visitor(client, options = {}) {
   const context = await browser.newContext({ extraHTTPHeaders: { 'X-Forwarded-For': client }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(20000);
+  page.setDefaultTimeout(60000);
   page.on('pageerror', (error) => faults.push(`${page.url()}: ${error.message}`));
   page.on('console', (message) => {
     // Chromium reports a page's own 401, 422 or 429 like a missing file.
@@ -66,7 +66,7 @@ async function signIn(page, email, password) {
 
 // The link of the newest mail to `to` that has one of this kind.
 async function mailed(to, kind) {
-  for (let tries = 0; tries < 200; tries += 1) {
+  for (let tries = 0; tries < 800; tries += 1) {
     const outbox = join(folder, 'data/outbox');
     let files = [];
     try { files = readdirSync(outbox).filter((name) => name.endsWith('.eml')).sort().reverse(); } catch { /* none yet */ }
@@ -147,10 +147,11 @@ const journeys = {
 
   async 'a limited sign-in and its countdown'() {
     const page = await visitor('203.0.113.5');
-    for (let n = 0; n < 4; n += 1) await signIn(page, 'nobody@example.com', 'wrong');
     const wait = page.locator('[data-wait] strong');
+    // On a busy machine the window may end between two tries.
+    for (let n = 0; n < 40 && await wait.count() === 0; n += 1) await signIn(page, 'nobody@example.com', 'wrong');
     const seconds = Number((await wait.textContent()).match(/^(\d+) second/)[1]);
-    assert.ok(seconds >= 1 && seconds <= 8, `${seconds}`);
+    assert.ok(seconds >= 1 && seconds <= 12, `${seconds}`);
     const button = page.getByRole('button', { name: 'Sign in' });
     assert.ok(await button.isDisabled());
     assert.equal(await page.inputValue('#email'), 'nobody@example.com');
@@ -190,8 +191,13 @@ const journeys = {
     await check(page);
     await press(page, 'Make a password link');
     assert.match(await page.textContent('[data-copy]'), /#token=/);
+    await press(page, 'Clear limits');
+    await page.getByText('Cleared:').waitFor();
+    await check(page);
     await page.goto(`${base}/admin/limiter`);
     await page.locator('[data-rule=global] .spark .allowed').first().waitFor();
+    await page.getByText('· a bar is 5 s').waitFor();
+    assert.match(await page.textContent('[data-processes]'), /^process [0-9a-f]{4}$/);
     await check(page);
     await page.setViewportSize({ width: 360, height: 740 });
     for (const path of ['/admin/limiter', '/admin/audit', '/admin/limits', '/admin/users']) {

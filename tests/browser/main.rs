@@ -34,7 +34,7 @@ fn chromium() -> PathBuf {
 fn journey(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let stile = Stile::in_directory(folder.path())
-        .set("RATE_LIMIT_LOGIN", "3/8 seconds")
+        .set("RATE_LIMIT_LOGIN", "3/12 seconds")
         .set("RATE_LIMIT_REGISTRATION", "10/hour")
         .start();
     let ended = Command::new("node")

@@ -26,6 +26,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::response::Response;
+use uuid::Uuid;
 
 use self::assets::Assets;
 use self::routing::Routes;
@@ -34,6 +35,7 @@ use super::stages::Around;
 use super::stages::limits::EndpointRules;
 use super::{Http, Settings};
 use crate::brand::Brand;
+use crate::clock::Timestamp;
 
 pub use self::failure::{page_of, refused};
 
@@ -44,12 +46,15 @@ pub struct Pages {
     /// The path of `PUBLIC_URL`, where every address of ours begins: empty, or `/auth`.
     base: String,
     policy: HeaderValue,
+    /// A name for this process, made up when it starts.
+    process: String,
+    since: Timestamp,
 }
 
 impl Pages {
     /// The pages of `brand`.
     #[must_use]
-    pub fn new(brand: &Brand, settings: &Settings) -> Self {
+    pub fn new(brand: &Brand, settings: &Settings, now: Timestamp) -> Self {
         let base = url::Url::parse(&settings.public_url)
             .map(|url| url.path().trim_end_matches('/').to_owned())
             .unwrap_or_default();
@@ -58,6 +63,8 @@ impl Pages {
             assets: Assets::new(brand),
             base,
             policy: policy(brand, settings),
+            process: Uuid::now_v7().simple().to_string().split_off(28),
+            since: now,
         }
     }
 }

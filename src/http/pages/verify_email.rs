@@ -34,7 +34,7 @@ struct VerifyPage<'a> {
 pub fn page(http: &Http, visitor: &Visitor, fields: &Fields, faults: &Faults) -> Result<Response, ApiError> {
     let is_spent = faults.code == "invalid_verification_token";
     let page = VerifyPage {
-        frame: Frame::of(http, visitor, "Confirm your e-mail address")?,
+        frame: Frame::of(http, visitor, "Confirm your address")?,
         faults,
         token: if is_spent { "" } else { fields.get("token") },
     };

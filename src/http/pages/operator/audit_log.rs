@@ -35,6 +35,11 @@ struct AuditPage<'a> {
     next: Option<String>,
 }
 
+/// The end of an id: all of one day begin alike.
+fn short(id: &str) -> String {
+    format!("…{}", id.rsplit('-').next().unwrap_or(id))
+}
+
 async fn show(
     State(http): State<Arc<Http>>,
     operator: Operator,

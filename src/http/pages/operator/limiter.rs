@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::Operator;
+use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::Answer;
@@ -26,6 +27,9 @@ pub fn routes() -> Routes {
 /// What the script of the page asks for again and again: counters of this process since it started.
 #[derive(Serialize)]
 struct Standing {
+    /// Tells the processes apart that answer in turn behind one address.
+    process: String,
+    since: Timestamp,
     store: &'static str,
     counters_in_memory: usize,
     outages: u64,
@@ -54,7 +58,10 @@ fn now(http: &Http) -> Standing {
         .iter()
         .map(|rule| (*rule, settings.rules.get(*rule).to_string()));
     let tokens = Rule::TOKEN.into_iter().map(|rule| (rule, "its quota".to_owned()));
+    let pages = http.pages.as_ref();
     Standing {
+        process: pages.map(|pages| pages.process.clone()).unwrap_or_default(),
+        since: pages.map_or(http.clock.now(), |pages| pages.since),
         store: http.limiter.state().name(),
         counters_in_memory: http.limiter.counters_in_memory(),
         outages: totals.outages,

@@ -71,7 +71,11 @@ impl Line {
         let left = Timestamp::from_millis(reading.resets_at).since(now);
         Self {
             rule: reading.key.rule().name(),
-            subject: reading.key.subject().to_string(),
+            subject: match reading.key.whose() {
+                // An account's is 64 digits, which tell nobody whose it is; the first tell it from others.
+                Some(Subject::Account(mac)) => format!("account {}…", mac.get(..12).unwrap_or(&mac)),
+                _ => reading.key.subject().to_string(),
+            },
             token,
             tag: reading.key.whose().map(|subject| subject.tag()),
             count: reading.count,

@@ -8,7 +8,11 @@
   const every = Number(table.dataset.every);
   const most = 40;
   const rows = new Map();
-  let before;
+  // What each process that answered last said of its rules.
+  const seen = new Map();
+  let pausedUntil = 0;
+
+  const tell = (text) => { document.querySelector('[data-live]').textContent = `· ${text}`; };
 
   const make = (name, attributes) => {
     const made = document.createElementNS(SVG, name);
@@ -28,7 +32,6 @@
     row.append(cell);
     rows.set(row.dataset.rule, { row, svg, bars: [] });
   }
-  document.querySelector('[data-live]').textContent = `· a bar is ${every / 1000} s`;
 
   function draw({ svg, bars }) {
     const highest = Math.max(4, ...bars.map(({ allowed, refused }) => allowed + refused));
@@ -41,29 +44,44 @@
     });
   }
 
-  async function step() {
-    if (document.hidden) return;
-    const answer = await fetch(table.dataset.chart, { headers: { Accept: 'application/json' } }).catch(() => null);
-    if (!answer || !answer.ok || answer.redirected) return;
-    const state = await answer.json();
+  const total = (name, what) => [...seen.values()].reduce((sum, rules) => sum + (rules.get(name)?.[what] ?? 0), 0);
+
+  // Behind one address several processes answer in turn. A bar is what the one that answers has decided since it last did,
+  // so that in the end those of all are there.
+  function show(state) {
     for (const place of document.querySelectorAll('[data-figure]')) place.textContent = state[place.dataset.figure];
     const store = document.querySelector('[data-store]');
     store.textContent = state.store;
     store.className = `tag ${state.store === 'degraded' ? 'bad' : 'good'}`;
-    const now = new Map(state.rules.map((rule) => [rule.name, rule]));
-    for (const [name, place] of rows) {
-      const rule = now.get(name);
-      if (!rule) continue;
-      place.row.querySelector('[data-allowed]').textContent = rule.allowed;
-      place.row.querySelector('[data-refused]').textContent = rule.refused;
+    const before = seen.get(state.process);
+    seen.set(state.process, new Map(state.rules.map((rule) => [rule.name, rule])));
+    document.querySelector('[data-processes]').textContent =
+      `${seen.size === 1 ? 'process' : `the ${seen.size} processes that answered,`} ${[...seen.keys()].join(', ')}`;
+    for (const { name, allowed, refused } of state.rules) {
+      const place = rows.get(name);
+      if (!place) continue;
+      place.row.querySelector('[data-allowed]').textContent = total(name, 'allowed');
+      place.row.querySelector('[data-refused]').textContent = total(name, 'refused');
       const last = before?.get(name);
       if (!last) continue;
-      // A process that was started anew counts from nothing.
-      place.bars.push({ allowed: Math.max(0, rule.allowed - last.allowed), refused: Math.max(0, rule.refused - last.refused) });
+      place.bars.push({ allowed: allowed - last.allowed, refused: refused - last.refused });
       place.bars.splice(0, place.bars.length - most);
       draw(place);
     }
-    before = now;
+  }
+
+  async function step() {
+    if (document.hidden || Date.now() < pausedUntil) return;
+    const answer = await fetch(table.dataset.chart).catch(() => null);
+    if (!answer) return tell('no answer');
+    if (answer.redirected) return tell('you are signed out');
+    if (answer.status === 429) {
+      pausedUntil = Date.now() + Number(answer.headers.get('Retry-After') || 60) * 1000;
+      return tell('paused: there were too many requests from your network');
+    }
+    if (!answer.ok) return tell('no answer');
+    tell(`a bar is ${every / 1000} s`);
+    show(await answer.json());
   }
 
   step();
