@@ -53,6 +53,14 @@ async fn a_form_of_another_site_or_without_its_proof_is_refused() {
         ] {
             browser.origin = origin.to_owned();
             browser.submit(path, &fields).await.expect(403);
+            let mut elsewhere = Browser::of(&app);
+            elsewhere.origin.clone_from(&browser.origin);
+            let refused = elsewhere.submit(path, &fields).await;
+            assert_eq!(
+                refused.header("set-cookie"),
+                None,
+                "{origin} has no say in what forms are bound to"
+            );
         }
         browser.origin.clone_from(&good.0);
         for token in ["", "x", &good.1.replace(['a', 'b', 'c'], "d")] {

@@ -51,6 +51,16 @@ async fn sign_ins_by_page_and_by_api_share_one_limit() {
     app.advance(std::time::Duration::from_secs(wait));
     let fields = [("email", "ada@example.com"), ("password", "wrong")];
     browser.submit("/sign-in", &fields).await.expect(401);
+    // What another site filled in is neither shown nor given a proof.
+    for _ in 0..4 {
+        browser.submit("/sign-in", &fields).await.expect(401);
+    }
+    let mut foreign = Browser::of(&app).from("203.0.113.9");
+    foreign.origin = "https://evil.example".into();
+    let refused = foreign.submit("/sign-in", &fields).await.expect(429);
+    assert!(refused.text.contains("data-wait="), "{}", refused.text);
+    assert!(!refused.text.contains("ada@example.com") && !refused.text.contains("form_token"));
+    assert_eq!(refused.header("set-cookie"), None);
     // Another client was never in question.
     let mut other = Browser::of(&app).from("203.0.113.10");
     other.sign_in("ada@example.com", "wrong").await.expect(401);
@@ -81,6 +91,25 @@ async fn failures_by_page_count_for_the_account() {
         assert_eq!(answer.header("x-ratelimit-limit"), None);
         assert_eq!(answer.text.contains("this account"), status == 429);
     }
+}
+
+/// A page with two forms: the countdown stands at the one that was refused, or the other's button would wait with it.
+#[tokio::test]
+async fn a_refused_change_of_address_says_so_beside_its_own_form() {
+    let app = TestApp::on(Engine::Sqlite)
+        .limited()
+        .set("RATE_LIMIT_LOGIN_ACCOUNT", "1/hour")
+        .start()
+        .await;
+    let mut browser = Browser::of(&app);
+    browser.sign_up("ada@example.com").await;
+    browser.open("/account").await.expect(200);
+    let fields = [("new_email", "new@example.com"), ("current_password", "wrong")];
+    browser.submit("/account/email", &fields).await.expect(422);
+    let refused = browser.submit("/account/email", &fields).await.expect(429);
+    let (of_name, of_address) = refused.text.split_once("<details open>").unwrap();
+    assert!(!of_name.contains("data-wait="), "{of_name}");
+    assert!(of_address.contains("data-wait=") && of_address.contains("value=\"new@example.com\""));
 }
 
 #[tokio::test]

@@ -143,6 +143,7 @@ const journeys = {
     // Used: said at once, before a password is thought up.
     await page.goto(link);
     await page.getByText('This link is not good any more').waitFor();
+    assert.ok(await page.getByRole('link', { name: 'Ask for a new link' }).isVisible());
   },
 
   async 'a limited sign-in and its countdown'() {

@@ -13,6 +13,7 @@ use super::reply::{self, Faults, Frame};
 use super::visit::Visitor;
 use super::{Pages, password_reset, sign_in, sign_up, verify_email};
 use crate::http::Http;
+use crate::http::cookies;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::Fields;
 
@@ -67,7 +68,8 @@ fn title(status: StatusCode) -> &'static str {
 /// it is read although it was refused, for nothing but that.
 pub async fn refused(http: &Arc<Http>, request: Request, error: ApiError) -> Response {
     let path = request.uri().path().to_owned();
-    if request.method() != Method::POST {
+    // What another site filled in is not shown.
+    if request.method() != Method::POST || cookies::demand_page_origin(http, request.headers()).is_err() {
         return error.into_response();
     }
     let visitor = Visitor::anybody(http, request.headers());

@@ -34,8 +34,6 @@ struct ResetPage<'a> {
     faults: &'a Faults,
     /// The code from the mail, after it was sent once: a refused password does not use it up, and nobody has to see it again.
     token: &'a str,
-    /// The code itself is refused.
-    is_spent: bool,
 }
 
 /// The form that sets the new password.
@@ -50,7 +48,6 @@ pub fn reset_page(
         frame: Frame::of(http, visitor, "Choose a new password")?,
         faults,
         token: if is_spent { "" } else { fields.get("token") },
-        is_spent,
     };
     reply::answer(http, &page, faults)
 }

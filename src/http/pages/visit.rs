@@ -140,6 +140,7 @@ impl Visits {
     async fn visit(&self, request: Request, rest: impl Rest) -> Result<Response, ApiError> {
         let http = &self.http;
         let (mut parts, body) = request.into_parts();
+        let is_safe = parts.method.is_safe();
         let session = self.session(&mut parts).await?;
         let mut visitor = Visitor::anybody(http, &parts.headers);
         visitor.identity = match &session {
@@ -169,7 +170,8 @@ impl Visits {
                 Session::None | Session::Live(_) => {}
             }
         }
-        if !is_redirect {
+        // A form that comes without it is refused; another site that sends one has no say in what the next are bound to.
+        if is_safe && !is_redirect {
             visitor.keep_form_key(http, headers);
         }
         Ok(response)
