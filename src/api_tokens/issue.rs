@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::credentials::ApiTokenSecret;
 use crate::field::FieldError;
 use crate::rate_limit::{Checkpoint, Quota, Version, WindowUse};
-use crate::storage::{self, ApiTokenAdded, ApiTokenRow, NewApiToken, StorageError, TokenVersion};
+use crate::storage::{self, ApiTokenAdded, ApiTokenRow, NewApiToken, StorageError, TokenVersion, Transaction};
 
 /// The longest that a day window can still be open.
 const DAY: Duration = Duration::from_hours(24);
@@ -160,7 +160,7 @@ impl ApiTokens {
         let mut transaction = self.0.database.begin().await?;
         let most = i64::from(self.0.settings.per_user);
         match storage::add_api_token(&mut transaction, &token, most).await? {
-            ApiTokenAdded::Added => transaction.commit().await?,
+            ApiTokenAdded::Added => {}
             ApiTokenAdded::AtCap => {
                 transaction.rollback().await?;
                 return Err(IssueError::LimitReached);
@@ -170,12 +170,9 @@ impl ApiTokens {
                 return Err(IssueError::SessionOver);
             }
         }
+        let made = self.show_secret(transaction, owner, id, &secret).await?;
         self.record(EventKind::ApiTokenCreated, owner);
-        let row = self.find(owner, id).await?;
-        Ok(ApiToken {
-            token: Some(secret.expose().to_owned()),
-            ..self.view(&row)
-        })
+        Ok(made)
     }
 
     /// The owner's tokens, the newest first; revoked ones too, for 30 days.
@@ -245,18 +242,39 @@ impl ApiTokens {
     pub async fn rotate(&self, owner: &Owner<'_>, id: Uuid) -> Result<ApiToken, IssueError> {
         let secret = ApiTokenSecret::generate();
         let hash = secret.hash();
-        let mut on = self.0.database.write().await?;
-        let rotated =
-            storage::rotate_api_token(&mut on, owner.user_id, id, secret.prefix(), hash.as_str()).await?;
-        drop(on);
+        let mut transaction = self.0.database.begin().await?;
+        let rotated = storage::rotate_api_token(
+            &mut transaction,
+            owner.user_id,
+            id,
+            secret.prefix(),
+            hash.as_str(),
+        )
+        .await?;
         let Some(rotated) = rotated else {
+            transaction.rollback().await?;
             // Revoked, or not his: who asks for another's is told the same as of one that nobody has.
             self.find(owner, id).await?;
             return Err(IssueError::Revoked);
         };
+        let made = self.show_secret(transaction, owner, id, &secret).await?;
         self.void(rotated).await;
         self.record(EventKind::ApiTokenRotated, owner);
-        let row = self.find(owner, id).await?;
+        Ok(made)
+    }
+
+    /// Commits a token with a new secret, and answers both. The row is read first: nothing that can fail comes between the
+    /// end of the old secret and the only answer that holds the new one.
+    async fn show_secret(
+        &self,
+        mut transaction: Transaction,
+        owner: &Owner<'_>,
+        id: Uuid,
+        secret: &ApiTokenSecret,
+    ) -> Result<ApiToken, IssueError> {
+        let row = storage::find_api_token(&mut transaction, owner.user_id, id).await?;
+        let row = row.ok_or(IssueError::NotFound)?;
+        transaction.commit().await?;
         Ok(ApiToken {
             token: Some(secret.expose().to_owned()),
             ..self.view(&row)

@@ -302,6 +302,37 @@ async fn an_expired_token_says_so() {
     assert_eq!(owner.get(id(&made)).await.body["status"], "expired");
 }
 
+/// Of one that was only counted, or that ended another, nobody would know the secret.
+#[tokio::test]
+async fn a_secret_that_is_stored_is_answered_though_nothing_can_be_read_any_more() {
+    let app = TestApp::on(Engine::Sqlite)
+        .set("DATABASE_MAX_CONNECTIONS", "2")
+        .start()
+        .await;
+    let signed_up = Owner::sign_up(&app, "ada@example.com").await;
+    let made = signed_up.create(json!({"name": "x"})).await.expect(201).body;
+    let owner = stile::api_tokens::Owner {
+        user_id: signed_up.id.parse().unwrap(),
+        is_admin: false,
+        ip: "127.0.0.1".parse().unwrap(),
+        request_id: "of-a-test",
+    };
+    let api_tokens = &app.app.api_tokens;
+    let the_only_reader = app.app.database.read().await.unwrap();
+    let id = id(&made).parse().unwrap();
+    let rotated = api_tokens.rotate(&owner, id).await.unwrap().token.unwrap();
+    let asked = stile::api_tokens::TermsChange {
+        name: stile::api_tokens::Edit::Set("y".to_owned()),
+        ..Default::default()
+    };
+    let second = api_tokens.create(&owner, &asked).await.unwrap().token.unwrap();
+    drop(the_only_reader);
+    for token in [rotated, second] {
+        let verify = app.get("/api-gateway/verify").bearer(&json!(token));
+        verify.await.expect(204);
+    }
+}
+
 on_both_engines! {
     async fn the_cap_holds_when_many_are_made_at_once(engine: Engine) {
         let app = TestApp::on(engine)

@@ -83,6 +83,7 @@ pub struct TestApp {
 /// The inside, for what cannot be seen from outside.
 pub struct Handles {
     pub accounts: stile::accounts::Accounts,
+    pub api_tokens: stile::api_tokens::ApiTokens,
     pub database: stile::storage::Database,
     pub metrics: Option<SocketAddr>,
 }
@@ -161,6 +162,7 @@ async fn launch(
     let app = App::build(config, clock.clone()).await.unwrap();
     let handles = Handles {
         accounts: app.accounts.clone(),
+        api_tokens: app.api_tokens.clone(),
         database: app.database.clone(),
         metrics: app.metrics_address(),
     };
