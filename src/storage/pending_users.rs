@@ -81,6 +81,12 @@ macro_rules! is_stale {
 
 /// Makes way for somebody who has proven that `email` is his: an account there that was never proven or used.
 pub async fn delete_pending_user(on: &mut Transaction, email: &str) -> Result<(), StorageError> {
+    // In the order of locks that `storage` keeps; the foreign key would take the user first.
+    execute!(
+        on,
+        "DELETE FROM one_time_tokens WHERE user_id = (SELECT id FROM users WHERE email = $1 AND is_pending)",
+        email
+    )?;
     execute!(on, "DELETE FROM users WHERE email = $1 AND is_pending", email).map(drop)
 }
 

@@ -3,7 +3,7 @@
 use stile::storage::{self as s, Database, MailJob, MailKind, NewOneTimeToken, Registration, TokenPurpose};
 use uuid::Uuid;
 
-use crate::engines::{add_user, at, on_both_engines, race};
+use crate::engines::{add_user, at, new_user, on_both_engines, race};
 use crate::mail_jobs::new_job;
 
 async fn take_job(db: &Database, email: &str) -> MailJob {
@@ -64,6 +64,36 @@ on_both_engines! {
         assert_eq!(found.token.full_name.as_deref(), Some("Ada"));
         assert_eq!((found.token.password_version, found.token.expires_at), (1, at(100)));
         assert!(found.token.session_id.is_some());
+    }
+}
+
+on_both_engines! {
+    /// Both want the link and the account: one who takes them the other way round would be waited for in a circle.
+    async fn who_proves_an_address_and_who_makes_way_for_its_owner_wait_for_each_other(db) {
+        let pending = s::new_id(at(0));
+        let mut registering = db.begin().await.unwrap();
+        s::register_pending(&mut registering, &new_user(pending, "ada@example.com")).await.unwrap();
+        registering.commit().await.unwrap();
+        let job = take_job(&db, "ada@example.com").await;
+        assert!(add_token(&db, "link", pending, TokenPurpose::Verify, &job).await);
+
+        let mut proving = db.begin().await.unwrap();
+        s::redeem_token(&mut proving, "link", TokenPurpose::Verify, at(1)).await.unwrap().unwrap();
+        let making_way = tokio::spawn({
+            let database = db.database.clone();
+            async move {
+                let mut transaction = database.begin().await?;
+                s::delete_pending_user(&mut transaction, "ada@example.com").await?;
+                transaction.commit().await
+            }
+        });
+        // Time for it to come to where it waits; whether it has cannot be seen from here.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        s::verify_user(&mut proving, pending, "ada@example.com", None).await.unwrap().unwrap();
+        proving.commit().await.unwrap();
+        making_way.await.unwrap().unwrap();
+        let proven = s::find_user(&mut db.read().await.unwrap(), pending).await.unwrap().unwrap();
+        assert!(proven.is_verified && !proven.is_pending);
     }
 }
 
