@@ -18,12 +18,8 @@ use super::token::hex;
 pub enum Purpose {
     /// Names an account in a limit's key without writing its address there.
     AccountKey,
-    /// Remembers a client from which an account logged in, without storing its address.
-    ClientMark,
     /// Seals the successor of a refresh token while the grace lasts (contract 3.3).
     RefreshSeal,
-    /// Seals what a queued mail must not hold in the clear.
-    MailSeal,
     /// Binds a form of the pages to the browser that it was shown to.
     PageForm,
 }
@@ -33,9 +29,7 @@ impl Purpose {
     fn label(self) -> &'static [u8] {
         match self {
             Self::AccountKey => b"stile account key v1",
-            Self::ClientMark => b"stile client mark v1",
             Self::RefreshSeal => b"stile refresh seal v1",
-            Self::MailSeal => b"stile mail seal v1",
             Self::PageForm => b"stile page form v1",
         }
     }
@@ -244,7 +238,7 @@ mod tests {
                 .unwrap(),
             b"successor"
         );
-        assert_eq!(keys_now.open(Purpose::MailSeal, "predecessor", &sealed), None);
+        assert_eq!(keys_now.open(Purpose::PageForm, "predecessor", &sealed), None);
         assert_eq!(keys_now.open(Purpose::RefreshSeal, "another", &sealed), None);
         assert_eq!(
             keys(OTHER, None).open(Purpose::RefreshSeal, "predecessor", &sealed),
@@ -256,19 +250,19 @@ mod tests {
     fn a_damaged_seal_does_not_open_at_any_bit() {
         let keys = keys(CURRENT, None);
         let bytes = URL_SAFE_NO_PAD
-            .decode(keys.seal(Purpose::MailSeal, "7", b"x"))
+            .decode(keys.seal(Purpose::RefreshSeal, "7", b"x"))
             .unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(
-                keys.open(Purpose::MailSeal, "7", &URL_SAFE_NO_PAD.encode(damaged)),
+                keys.open(Purpose::RefreshSeal, "7", &URL_SAFE_NO_PAD.encode(damaged)),
                 None,
                 "bit {bit}"
             );
         }
         for short in ["", "AAAA", "not base64!"] {
-            assert_eq!(keys.open(Purpose::MailSeal, "7", short), None);
+            assert_eq!(keys.open(Purpose::RefreshSeal, "7", short), None);
         }
     }
 
@@ -276,8 +270,8 @@ mod tests {
     fn sealing_twice_never_gives_the_same_text() {
         let keys = keys(CURRENT, None);
         assert_ne!(
-            keys.seal(Purpose::MailSeal, "7", b"x"),
-            keys.seal(Purpose::MailSeal, "7", b"x")
+            keys.seal(Purpose::RefreshSeal, "7", b"x"),
+            keys.seal(Purpose::RefreshSeal, "7", b"x")
         );
     }
 
@@ -288,12 +282,12 @@ mod tests {
         let sealed = old.seal(Purpose::RefreshSeal, "p", b"s");
         assert_eq!(rotated.open(Purpose::RefreshSeal, "p", &sealed).unwrap(), b"s");
         assert_eq!(
-            rotated.previous_mac(Purpose::ClientMark, "c").unwrap(),
-            old.mac(Purpose::ClientMark, "c")
+            rotated.previous_mac(Purpose::AccountKey, "c").unwrap(),
+            old.mac(Purpose::AccountKey, "c")
         );
         assert_ne!(
-            rotated.mac(Purpose::ClientMark, "c"),
-            old.mac(Purpose::ClientMark, "c")
+            rotated.mac(Purpose::AccountKey, "c"),
+            old.mac(Purpose::AccountKey, "c")
         );
     }
 
@@ -302,7 +296,7 @@ mod tests {
         let keys = keys(CURRENT, None);
         assert_ne!(
             keys.mac(Purpose::AccountKey, "a"),
-            keys.mac(Purpose::ClientMark, "a")
+            keys.mac(Purpose::PageForm, "a")
         );
         assert_eq!(
             keys.mac(Purpose::AccountKey, "a"),
