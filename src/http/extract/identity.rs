@@ -7,7 +7,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use crate::accounts::{Administrator, AuthenticateError, Identity, NotAdmin};
+use crate::accounts::{Administrator, AuthenticateError, Caller, Identity, NotAdmin, Role};
+use crate::api_tokens::Owner;
 use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
@@ -74,6 +75,17 @@ impl FromRequestParts<Arc<Http>> for Credential {
             return bearer(&parts.headers).map(|token| Self(Some(token.to_owned())));
         }
         Ok(Self(cookies::read(http, &parts.headers, Cookie::Access)))
+    }
+}
+
+/// The signed-in user, as the use cases of his API tokens want to know him.
+#[must_use]
+pub fn owner<'a>(identity: &Identity, caller: &'a Caller) -> Owner<'a> {
+    Owner {
+        user_id: identity.user.id,
+        is_admin: identity.user.role == Role::Admin,
+        ip: caller.ip,
+        request_id: &caller.request_id,
     }
 }
 

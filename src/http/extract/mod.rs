@@ -11,6 +11,6 @@ mod path;
 pub use body::{Answer, Body, OptionalBody, text};
 pub use caller::From;
 pub use fields::Fields;
-pub use identity::{Admin, Authenticated, Credential, bearer};
+pub use identity::{Admin, Authenticated, Credential, bearer, owner};
 pub use paging::Paging;
 pub use path::{Id, Known};

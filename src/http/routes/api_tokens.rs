@@ -11,11 +11,10 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::routes;
 use validator::Validate;
 
-use crate::accounts::{Caller, Identity, Role};
-use crate::api_tokens::{ApiToken, Edit, Owner, TermsChange};
+use crate::api_tokens::{ApiToken, Edit, TermsChange};
 use crate::http::Http;
 use crate::http::error::ApiError;
-use crate::http::extract::{Answer, Authenticated, Body, From, Id};
+use crate::http::extract::{Answer, Authenticated, Body, From, Id, owner};
 use crate::http::openapi::{Refused, Refuses, refused_field};
 use crate::http::routes::Routes;
 use crate::storage::StorageError;
@@ -121,15 +120,6 @@ impl std::convert::From<TermsBody> for TermsChange {
                 body.rate_limit_per_day,
             ],
         }
-    }
-}
-
-fn owner<'a>(identity: &Identity, caller: &'a Caller) -> Owner<'a> {
-    Owner {
-        user_id: identity.user.id,
-        is_admin: identity.user.role == Role::Admin,
-        ip: caller.ip,
-        request_id: &caller.request_id,
     }
 }
 

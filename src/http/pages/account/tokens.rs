@@ -8,12 +8,12 @@ use axum::http::Uri;
 use axum::response::Response;
 
 use super::identity;
-use crate::accounts::{Caller, Identity, Role};
-use crate::api_tokens::{ApiToken, Edit, Owner, Status, TermsChange, UsageWindow};
+use crate::accounts::Caller;
+use crate::api_tokens::{ApiToken, Edit, Status, TermsChange, UsageWindow};
 use crate::field::FieldError;
 use crate::http::Http;
 use crate::http::error::ApiError;
-use crate::http::extract::{Fields, From, Id};
+use crate::http::extract::{Fields, From, Id, owner};
 use crate::http::pages::form::Form;
 use crate::http::pages::reply::{self, Faults, Frame};
 use crate::http::pages::routing::Routes;
@@ -55,15 +55,6 @@ fn windows(token: &ApiToken) -> Vec<(&'static str, UsageWindow)> {
 /// Whether a window is nearly used up: the bar says so in its colour, and the figures beside it anyway.
 fn is_high(window: &UsageWindow) -> bool {
     u64::from(window.used) * 10 >= u64::from(window.limit) * 9
-}
-
-fn owner<'a>(identity: &Identity, caller: &'a Caller) -> Owner<'a> {
-    Owner {
-        user_id: identity.user.id,
-        is_admin: identity.user.role == Role::Admin,
-        ip: caller.ip,
-        request_id: &caller.request_id,
-    }
 }
 
 struct Shown<'a> {
