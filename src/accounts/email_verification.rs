@@ -1,9 +1,9 @@
 //! Proving an address by a mailed link: that of a registration, or the new one of an account.
 
-use super::tokens_of_owner::DAY;
 use super::{Accounts, Caller, Email, MailRequestError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::SecretToken;
+use crate::rate_limit::Quota;
 use crate::storage::{
     self, EndReason, MailKind, NewMailJob, Registration, StorageError, TokenOfUser, TokenPurpose,
 };
@@ -91,8 +91,13 @@ impl Accounts {
         if registration.is_some() {
             // Opened with the password of another registration, while none was asked for a proof.
             storage::end_sessions_of_user(&mut transaction, account.id, EndReason::Replaced, now).await?;
-            ended =
-                storage::revoke_api_tokens_of_user(&mut transaction, account.id, now, now.plus(DAY)).await?;
+            ended = storage::revoke_api_tokens_of_user(
+                &mut transaction,
+                account.id,
+                now,
+                now.plus(Quota::LONGEST_WINDOW),
+            )
+            .await?;
         }
         transaction.commit().await?;
         self.void_api_tokens(&ended).await;

@@ -6,10 +6,10 @@ use super::account_limit::CLIENTS_KNOWN;
 use super::email::masked;
 use super::email_verification::hash;
 use super::password_change::NewPasswordError;
-use super::tokens_of_owner::DAY;
 use super::{Accounts, Caller, Email, FieldError, MailRequestError};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::Overloaded;
+use crate::rate_limit::Quota;
 use crate::storage::{
     self, Account, EndReason, MailKind, NewMailJob, PasswordChange, StorageError, TokenOfUser, TokenPurpose,
     TokenVersion,
@@ -161,7 +161,13 @@ impl Accounts {
         let ended = if seen.is_verified {
             Vec::new()
         } else {
-            storage::revoke_api_tokens_of_user(&mut transaction, account.id, now, now.plus(DAY)).await?
+            storage::revoke_api_tokens_of_user(
+                &mut transaction,
+                account.id,
+                now,
+                now.plus(Quota::LONGEST_WINDOW),
+            )
+            .await?
         };
         storage::end_sessions_of_user(&mut transaction, account.id, EndReason::PasswordReset, now).await?;
         let client = caller.client.to_string();

@@ -1,16 +1,11 @@
 //! What becomes of a user's API tokens when he is deactivated, loses a role, or is deleted: they stop at once, in every
 //! process.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use super::Accounts;
 use crate::rate_limit::Version;
 use crate::storage::{self, StorageError, TokenVersion, Transaction};
-
-/// The longest that a day window of an API token can still be open.
-pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// What an open transaction did to an owner of API tokens.
 #[derive(Debug)]

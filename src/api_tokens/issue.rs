@@ -1,7 +1,5 @@
 //! What a signed-in user does with his tokens: make, list, look, change, rotate, revoke.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,10 +13,10 @@ use crate::clock::Timestamp;
 use crate::credentials::ApiTokenSecret;
 use crate::field::FieldError;
 use crate::rate_limit::{Checkpoint, Quota, Version, WindowUse};
-use crate::storage::{self, ApiTokenAdded, ApiTokenRow, NewApiToken, StorageError, TokenVersion, Transaction};
+use crate::storage::{
+    self, ApiTokenAdded, ApiTokenRow, NewApiToken, StorageError, TokenVersion, Transaction,
+};
 
-/// The longest that a day window can still be open.
-const DAY: Duration = Duration::from_hours(24);
 /// Tries to change a token that others change at the same time.
 const TRIES: usize = 8;
 
@@ -302,7 +300,9 @@ impl ApiTokens {
     pub(super) async fn end(&self, row: &ApiTokenRow) -> Result<Option<bool>, StorageError> {
         let now = self.0.clock.now();
         let mut on = self.0.database.write().await?;
-        let revoked = storage::revoke_api_token(&mut on, row.user_id, row.id, now, now.plus(DAY)).await?;
+        let revoked =
+            storage::revoke_api_token(&mut on, row.user_id, row.id, now, now.plus(Quota::LONGEST_WINDOW))
+                .await?;
         drop(on);
         match revoked {
             Some(revoked) => Ok(Some(self.void(revoked).await)),

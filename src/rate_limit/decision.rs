@@ -62,6 +62,15 @@ impl RuleReport {
 }
 
 impl Decision {
+    /// Refused where any of the reports is a refusal, else admitted, with what was charged.
+    pub(super) fn of(reports: Vec<RuleReport>, receipt: Receipt) -> Self {
+        let outcome = match refusing(&reports) {
+            Some(report) => Outcome::Refused { rule: report.rule },
+            None => Outcome::Admitted(receipt),
+        };
+        Self { outcome, reports }
+    }
+
     /// Nothing was asked, so nothing speaks against it.
     #[must_use]
     pub(super) fn free() -> Self {
@@ -88,10 +97,7 @@ impl Decision {
     /// On a refusal, the refusing window that resets last.
     #[must_use]
     pub fn refusal(&self) -> Option<&RuleReport> {
-        self.reports
-            .iter()
-            .filter(|report| report.refused)
-            .max_by_key(|report| report.resets_at)
+        refusing(&self.reports)
     }
 
     /// `Retry-After`: whole seconds until the refusing window that resets last does so, rounded up; at least 1.
@@ -99,4 +105,11 @@ impl Decision {
     pub fn retry_after_seconds(&self) -> u64 {
         self.refusal().map_or(1, RuleReport::reset_after_seconds)
     }
+}
+
+fn refusing(reports: &[RuleReport]) -> Option<&RuleReport> {
+    reports
+        .iter()
+        .filter(|report| report.refused)
+        .max_by_key(|report| report.resets_at)
 }

@@ -129,14 +129,6 @@ impl Plan {
                 tally.decided(rule, Verdict::Admitted);
             }
         }
-        let refusing = reports
-            .iter()
-            .filter(|report| report.refused)
-            .max_by_key(|report| report.resets_at);
-        let outcome = match refusing {
-            Some(report) => Outcome::Refused { rule: report.rule },
-            None => Outcome::Admitted(Receipt(taken)),
-        };
-        Decision { outcome, reports }
+        Decision::of(reports, Receipt(taken))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::decision::{Decision, Outcome, Receipt, RuleReport};
+use super::decision::{Decision, Receipt, RuleReport};
 use super::key::CounterKey;
 use super::rule::Rule;
 use super::store::{Answer, Ask, Moment, Reading};
@@ -75,6 +75,9 @@ pub struct WindowUse {
 }
 
 impl Quota {
+    /// The longest that a window of a token can still be open: its day.
+    pub const LONGEST_WINDOW: Duration = Duration::from_hours(24);
+
     /// One unit of each window.
     pub(super) fn asks(&self, first_id: u64) -> Vec<Ask> {
         let ask = |((rule, most), id): ((Rule, u32), u64)| Ask {
@@ -127,18 +130,10 @@ impl Quota {
                 }
             })
             .collect();
-        let refusing = reports
-            .iter()
-            .filter(|report| report.refused)
-            .max_by_key(|report| report.resets_at);
-        let outcome = match refusing {
-            Some(report) => Outcome::Refused { rule: report.rule },
-            // Nobody gives back what a token has spent.
-            None => Outcome::Admitted(Receipt::default()),
-        };
         let day = answer.counts.last().filter(|_| answer.admitted);
         Spending::Decided {
-            decision: Decision { outcome, reports },
+            // Nobody gives back what a token has spent.
+            decision: Decision::of(reports, Receipt::default()),
             day: day.map(|day| Checkpoint {
                 used: day.count,
                 ends_at: Timestamp::from_millis(day.resets_at),

@@ -18,7 +18,7 @@ pub struct AuditRow {
     pub at: Timestamp,
     /// What: `login_failure`.
     pub event: String,
-    /// `success`, `failure` or `refused`.
+    /// `success` or `failure`.
     pub outcome: String,
     /// Why, in one word.
     pub reason: Option<String>,
