@@ -1,13 +1,12 @@
 //! `stile audit`: the record of security events.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::operator::{self, Beside, Reach, Refusal, User};
 use super::table::{List, table};
-use crate::accounts::{AuditEntry, AuditQuery, PageRequest, Whose};
+use crate::accounts::{AuditEntry, AuditQuery, Whose};
 use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -39,8 +38,7 @@ pub(super) async fn run(env_file: Option<&Path>, options: &Options) -> ExitCode 
         Ok(config) => config,
         Err(code) => return code,
     };
-    let printed = print(config, options).await;
-    printed.unwrap_or_else(|refusal| operator::conclude(Err(refusal)))
+    operator::conclude(print(config, options).await)
 }
 
 async fn print(config: Config, options: &Options) -> Result<ExitCode, Refusal> {
@@ -59,26 +57,11 @@ async fn print(config: Config, options: &Options) -> Result<ExitCode, Refusal> {
         return Ok(super::print(&list.part::<AuditEntry>(&[], true, rows)));
     };
     let beside = Beside::connect(config, database, Reach::Database).await?;
-    let printed = print_all(&beside, &query, &mut list).await;
+    // Page by page: a log can be long.
+    let page = async |request| beside.accounts.audit_log(&beside.by, &query, request).await;
+    let printed = list.print_pages(PAGE, rows, page).await;
     beside.close().await;
     printed
-}
-
-/// Page by page: a log can be long.
-async fn print_all(beside: &Beside, query: &AuditQuery, list: &mut List) -> Result<ExitCode, Refusal> {
-    let mut request = PageRequest::first(PAGE);
-    loop {
-        let page = beside.accounts.audit_log(&beside.by, query, request).await;
-        let page = page.map_err(|error| Refusal::from(&error))?;
-        let text = list.part(&page.items, page.next.is_none(), rows);
-        if let ControlFlow::Break(code) = super::print_part(&text) {
-            return Ok(code);
-        }
-        if page.next.is_none() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        request.after = page.next;
-    }
 }
 
 fn rows(entries: &[AuditEntry]) -> String {

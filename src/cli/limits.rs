@@ -58,7 +58,7 @@ impl From<OperatorError> for Refusal {
 
 pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode {
     match operator::configured(env_file) {
-        Ok(config) => operator::conclude(answer(&config, command).await),
+        Ok(config) => operator::conclude(answer(&config, command).await.map(|text| super::print(&text))),
         Err(code) => code,
     }
 }

@@ -192,10 +192,10 @@ impl From<&AdminError> for Refusal {
     }
 }
 
-/// Prints what came of a command, and ends it.
-pub(super) fn conclude(result: Result<String, Refusal>) -> ExitCode {
+/// Ends a command, and tells why it came to nothing.
+pub(super) fn conclude(result: Result<ExitCode, Refusal>) -> ExitCode {
     match result {
-        Ok(text) => super::print(&text),
+        Ok(code) => code,
         Err(Refusal::Failure(message)) => super::failure(&message),
         Err(Refusal::Argument(message)) => {
             super::say_error(&message);

@@ -1,9 +1,14 @@
-//! Text in columns.
+//! Text in columns, and lists that are printed page by page.
 
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::json;
+
+use super::operator::Refusal;
+use crate::accounts::{AdminError, Page, PageRequest};
 
 /// `rows` under `head`, each column as wide as its widest cell.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
@@ -44,6 +49,27 @@ impl List {
             as_json,
             nothing,
             has_begun: false,
+        }
+    }
+
+    /// Prints page by page what `page` answers, `size` at a time, until the end or until nobody reads on.
+    pub(super) async fn print_pages<T: Serialize>(
+        mut self,
+        size: u32,
+        rows: impl Fn(&[T]) -> String,
+        page: impl AsyncFn(PageRequest) -> Result<Page<T>, AdminError>,
+    ) -> Result<ExitCode, Refusal> {
+        let mut request = PageRequest::first(size);
+        loop {
+            let page = page(request).await.map_err(|error| Refusal::from(&error))?;
+            let text = self.part(&page.items, page.next.is_none(), &rows);
+            if let ControlFlow::Break(code) = super::print_part(&text) {
+                return Ok(code);
+            }
+            if page.next.is_none() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            request.after = page.next;
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode 
         Command::List { user, json } => list(config, user.as_deref(), *json).await,
         Command::Revoke { id, json } => revoke(config, id, *json).await,
     };
-    done.unwrap_or_else(|refusal| operator::conclude(Err(refusal)))
+    operator::conclude(done)
 }
 
 async fn revoke(config: Config, text: &str, as_json: bool) -> Result<ExitCode, Refusal> {

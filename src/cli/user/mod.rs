@@ -4,7 +4,6 @@
 
 mod import;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +12,7 @@ use serde_json::json;
 
 use super::operator::{self, Beside, Reach, Refusal, User as Named};
 use super::table::{List, table};
-use crate::accounts::{NewAccount, PageRequest, PasswordLink, Role, User, UserChange};
+use crate::accounts::{NewAccount, PasswordLink, Role, User, UserChange};
 use crate::config::Config;
 use crate::storage::Database;
 
@@ -170,7 +169,7 @@ pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode 
         Command::Delete { user, json } => delete(config, user, *json).await,
         Command::Import { file, json } => import::run(config, file, *json).await,
     };
-    done.unwrap_or_else(|refusal| operator::conclude(Err(refusal)))
+    operator::conclude(done)
 }
 
 /// The database, which is made where there is none yet: a first administrator comes before the first start.
@@ -217,25 +216,10 @@ async fn list(config: Config, query: Option<&str>, as_json: bool) -> Result<Exit
         return Ok(super::print(&list.part::<User>(&[], true, rows)));
     };
     let beside = Beside::connect(config, database, Reach::Database).await?;
-    let printed = print_all(&beside, query, &mut list).await;
+    let page = async |request| beside.accounts.users(&beside.by, query, request).await;
+    let printed = list.print_pages(PAGE, rows, page).await;
     beside.close().await;
     printed
-}
-
-async fn print_all(beside: &Beside, query: Option<&str>, list: &mut List) -> Result<ExitCode, Refusal> {
-    let mut request = PageRequest::first(PAGE);
-    loop {
-        let page = beside.accounts.users(&beside.by, query, request).await;
-        let page = page.map_err(|error| Refusal::from(&error))?;
-        let text = list.part(&page.items, page.next.is_none(), rows);
-        if let ControlFlow::Break(code) = super::print_part(&text) {
-            return Ok(code);
-        }
-        if page.next.is_none() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        request.after = page.next;
-    }
 }
 
 async fn show(config: Config, user: &str, as_json: bool) -> Result<ExitCode, Refusal> {
