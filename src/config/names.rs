@@ -168,7 +168,6 @@ mod tests {
             "PUBLIC_IP",
             "DISPLAY",
             "SSH_CONNECTION",
-            "OTEL_TRACES_EXPORTER",
             "OTEL_METRICS_EXPORTER",
             "OTEL_LOGS_EXPORTER",
             "OTEL_EXPORTER_OTLP_TIMEOUT",

@@ -30,7 +30,14 @@ pub(super) fn read(reader: &mut Reader<'_>, tls_ca_file: Option<PathBuf>) -> Opt
         })
     });
     let is_disabled = reader.flag("OTEL_SDK_DISABLED", false);
-    let endpoint = endpoint.filter(|_| !is_disabled);
+    let is_named = endpoint.is_some() && !is_disabled;
+    let exporter = reader.value("OTEL_TRACES_EXPORTER", "otlp".to_owned(), String::clone, |text| {
+        if matches!(text, "otlp" | "none") || !is_named {
+            return Ok(text.to_owned());
+        }
+        Err(format!("`{}` is neither otlp nor none", printable(text)))
+    });
+    let endpoint = endpoint.filter(|_| is_named && exporter != "none");
     let may_leave = endpoint.is_some();
     only(
         reader,

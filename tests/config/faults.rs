@@ -257,6 +257,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &[]),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", &[]),
     ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", &[]),
+    ("OTEL_TRACES_EXPORTER", &[]),
     ("OTEL_SDK_DISABLED", &["yes", "1"]),
     ("OTEL_SERVICE_NAME", &[]),
     ("OTEL_RESOURCE_ATTRIBUTES", &["team", "=x", "team=%ff"]),
@@ -524,8 +525,21 @@ fn what_the_collector_would_not_get_is_refused() {
 #[test]
 fn traces_are_disabled_as_the_standard_says() {
     let named = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")];
-    for (value, is_traced) in [("true", false), ("false", true), ("", true)] {
-        let config = of(&with(&named, &[("OTEL_SDK_DISABLED", value)])).unwrap();
-        assert_eq!(config.traces.is_some(), is_traced, "{value}");
+    for (name, value, is_traced) in [
+        ("OTEL_SDK_DISABLED", "true", false),
+        ("OTEL_SDK_DISABLED", "false", true),
+        ("OTEL_SDK_DISABLED", "", true),
+        ("OTEL_TRACES_EXPORTER", "none", false),
+        ("OTEL_TRACES_EXPORTER", "otlp", true),
+        ("OTEL_TRACES_EXPORTER", "", true),
+    ] {
+        let config = of(&with(&named, &[(name, value)])).unwrap();
+        assert_eq!(config.traces.is_some(), is_traced, "{name}={value}");
     }
+    let console = [("OTEL_TRACES_EXPORTER", "console")];
+    assert!(
+        of(&console).is_ok(),
+        "without an endpoint it is another program's"
+    );
+    assert_eq!(blamed(of(&with(&named, &console))), ["OTEL_TRACES_EXPORTER"]);
 }
