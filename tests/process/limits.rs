@@ -196,6 +196,29 @@ async fn a_worker_of_a_suite_is_shown_and_freed_by_his_name() {
     assert_eq!(ask().await, 200);
 }
 
+/// The user of `docs/RATE_LIMITS.md`, made as it stands there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_that_the_page_gives_are_enough_to_count_and_to_reset() {
+    let redis = RedisServer::start().await;
+    let page = include_str!("../../docs/RATE_LIMITS.md");
+    let typed = page.lines().find_map(|line| line.strip_prefix("redis-cli ACL "));
+    let words = typed.unwrap().replace('\'', "");
+    let words: Vec<&str> = words.split(' ').collect();
+    assert_eq!(redis.command(&[&["ACL"], words.as_slice()].concat()).await, "OK");
+    assert!(words.contains(&"stile"));
+    let url = redis.url().replace("redis://", "redis://stile:PASSWORD@");
+    let directory = tempfile::tempdir().unwrap();
+    let stile = || limited_by(&url, directory.path()).set("RATE_LIMIT_GLOBAL", "5/minute;strategy=exact");
+    let process = stile().start();
+    assert_eq!(ask(&process, "10.50.0.4", 6).await, 5);
+    assert_eq!(json_lines(stile(), &["list"])[0]["count"], 5);
+    done(stile(), &["reset", "10.50.0.4"]);
+    tokio::time::sleep(REACHES).await;
+    assert_eq!(ask(&process, "10.50.0.4", 6).await, 5);
+    let told = health().send(process.address()).await;
+    assert_eq!(told.json()["rate_limiter"], "redis");
+}
+
 fn in_memory(directory: &Path) -> Stile {
     Stile::in_directory(directory)
         .set("ENVIRONMENT", "test")
