@@ -1,6 +1,7 @@
 """See bench/run."""
 
 import argparse
+import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -10,6 +11,7 @@ import growth
 import limited
 import machine
 import redis_lost
+import servers
 import start
 import storm
 import subjects
@@ -50,6 +52,8 @@ def main():
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     words = parser.parse_args()
     size = "smoke" if words.smoke else "quick" if words.quick else "full"
+    # What was started is stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     stand = Stand(size)
     parts = ["limited"] if words.smoke else words.only
     if stand.peers:
@@ -60,7 +64,8 @@ def main():
         for name in parts:
             began = time.monotonic()
             print(f"\n{name}: load {load():.1f} …", flush=True)
-            PARTS[name](stand)
+            with servers.started:
+                PARTS[name](stand)
             print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     finally:
         print(f"\n{stand.results.table()}\n")
@@ -68,7 +73,7 @@ def main():
         if asked:
             print(f"asked by issue 6 (median of the rounds' ratios):\n{asked}\n")
         print(f"load at the end: {load():.1f}")
-        if not words.smoke:
+        if stand.results.rounds and not words.smoke:
             stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d-%H%M")
             file = subjects.ROOT / f"bench/results/{stamp}-{size}.json"
             stand.results.write(file)

@@ -2,15 +2,13 @@
 
 import json
 import random
-import shutil
-import tempfile
 import time
 
 import seed
 import subjects
 from accounts import API, CHEAP, HASHING, PASSWORD, good
 from load import Sequence, request
-from servers import Postgres, Redis
+from servers import Postgres, Redis, folder
 
 FEW = 1000
 #: Different people or clients that one round asks for.
@@ -18,15 +16,10 @@ SAMPLE = 20_000
 
 
 def measure(stand):
-    folder = tempfile.mkdtemp(prefix="stile-bench-growth-")
-    postgres = Postgres()
-    try:
-        for engine in ("sqlite", "postgres"):
-            users(stand, engine, postgres, folder)
-        limit_keys(stand, folder)
-    finally:
-        postgres.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    postgres, requests = Postgres(), folder("growth")
+    for engine in ("sqlite", "postgres"):
+        users(stand, engine, postgres, requests)
+    limit_keys(stand, requests)
 
 
 def users(stand, engine, postgres, folder):
@@ -40,24 +33,21 @@ def users(stand, engine, postgres, folder):
             server = subjects.stile(DATABASE_URL=f"postgres://{postgres.database(f'growth-{count}')}")
             database = seed.Copy(postgres, f"growth-{count}")
         worlds.append((("stile, 1000" if count == FEW else "stile, many"), server, World(server, database, count, folder, engine, stand)))
-    try:
-        for _ in stand.rounds():
-            for name, sequences in (("me", "me"), ("refresh", "refresh"), ("login", "login")):
-                for subject, server, world in worlds:
-                    cpu = server.cpu_seconds()
-                    connections = HASHING if name == "login" else CHEAP
-                    done = getattr(world, sequences).load(server.address, connections, stand.seconds)
-                    if done.refused > max(2, done.requests // 1000) or done.broken:
-                        raise SystemExit(f"growth, {name}: {done.refused} of {done.requests} refused, {done.broken} broken")
-                    cpu = (server.cpu_seconds() - cpu) / max(1, done.requests) * 1e6
-                    more = {"rate": done.rate, "p99_us": done.p99_us, "users": world.count}
-                    stand.results.add(f"cpu of a request, {name}, {engine}", subject, cpu, "µs", **more)
-                    stand.results.add(f"rate with {stand.population:,} users, {name}, {engine}", subject, done.rate, "/s")
-        for subject, _, world in worlds:
-            stand.results.add(f"database a user, {engine}", subject, world.bytes_a_user, "bytes")
-    finally:
-        for _, server, _ in worlds:
-            server.stop()
+    for _ in stand.rounds():
+        for name in ("me", "refresh", "login"):
+            for subject, server, world in worlds:
+                cpu = server.cpu_seconds()
+                connections = HASHING if name == "login" else CHEAP
+                done = getattr(world, name).load(server.address, connections, stand.seconds)
+                if done.refused > max(2, done.requests // 1000) or done.broken:
+                    raise SystemExit(f"growth, {name}: {done.refused} of {done.requests} refused, {done.broken} broken")
+                cpu = (server.cpu_seconds() - cpu) / max(1, done.requests) * 1e6
+                more = {"rate": done.rate, "p99_us": done.p99_us, "users": world.count}
+                stand.results.add(f"cpu of a request, {name}, {engine}", subject, cpu, "µs", **more)
+                stand.results.add(f"rate with {stand.population:,} users, {name}, {engine}", subject, done.rate, "/s")
+    for subject, server, world in worlds:
+        stand.results.add(f"database a user, {engine}", subject, world.bytes_a_user, "bytes")
+        server.stop()
 
 
 class World:
@@ -115,28 +105,25 @@ def limit_keys(stand, folder):
     for store, variables in stores:
         worlds = [(subject, subjects.stile(**limit, **variables, REDIS_KEY_PREFIX=f"{store}-{subject[-4:]}"), count)
                   for subject, count in (("stile, 1000", FEW), ("stile, many", keys))]
-        try:
-            large = worlds[1][1]
-            before, redis_before = large.memory_mib(), redis.memory_mib()
-            everybody.used = 0
-            while everybody.used < keys:
-                everybody.load(large.address, 64, 1)
-            grown, redis_grown = large.memory_mib() - before, redis.memory_mib() - redis_before
-            stand.results.add("memory of a live limit key", f"stile, {store}", grown * 2**20 / keys, "bytes", keys=keys)
-            if store == "Redis":
-                stand.results.add("memory of a live limit key", "Redis itself", redis_grown * 2**20 / keys, "bytes", keys=keys)
-            sequences = []
-            for subject, server, count in worlds:
-                sequence = Sequence(folder, f"clients-{store}-{count}", asked(random.choices(range(count), k=SAMPLE)))
-                sequence.count = 10**9
-                sequences.append(sequence)
-            for _ in stand.rounds():
-                for (subject, server, count), sequence in zip(worlds, sequences):
-                    cpu = server.cpu_seconds()
-                    done = sequence.load(server.address, 64, stand.seconds)
-                    cpu = (server.cpu_seconds() - cpu) / max(1, done.requests) * 1e6
-                    stand.results.add(f"cpu of a request, limit keys in {store}", subject, cpu, "µs", rate=done.rate, keys=count)
-        finally:
-            for _, server, _ in worlds:
-                server.stop()
-    redis.stop()
+        large = worlds[1][1]
+        before, redis_before = large.memory_mib(), redis.memory_mib()
+        everybody.used = 0
+        while everybody.used < keys:
+            everybody.load(large.address, 64, 1)
+        grown, redis_grown = large.memory_mib() - before, redis.memory_mib() - redis_before
+        stand.results.add("memory of a live limit key", f"stile, {store}", grown * 2**20 / keys, "bytes", keys=keys)
+        if store == "Redis":
+            stand.results.add("memory of a live limit key", "Redis itself", redis_grown * 2**20 / keys, "bytes", keys=keys)
+        sequences = []
+        for subject, server, count in worlds:
+            sequence = Sequence(folder, f"clients-{store}-{count}", asked(random.choices(range(count), k=SAMPLE)))
+            sequence.count = 10**9
+            sequences.append(sequence)
+        for _ in stand.rounds():
+            for (subject, server, count), sequence in zip(worlds, sequences):
+                cpu = server.cpu_seconds()
+                done = sequence.load(server.address, 64, stand.seconds)
+                cpu = (server.cpu_seconds() - cpu) / max(1, done.requests) * 1e6
+                stand.results.add(f"cpu of a request, limit keys in {store}", subject, cpu, "µs", rate=done.rate, keys=count)
+        for _, server, _ in worlds:
+            server.stop()

@@ -77,10 +77,7 @@ def ask(address, asked, timeout=5.0, connection=None):
         stream.sendall(asked)
         seen = b""
         while b"\r\n\r\n" not in seen:
-            part = stream.recv(65536)
-            if not part:
-                raise ConnectionError("closed")
-            seen += part
+            seen += more(stream)
         head, _, body = seen.partition(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
         fields = {}
@@ -89,10 +86,10 @@ def ask(address, asked, timeout=5.0, connection=None):
             fields[name.lower()] = value.strip()
         if "content-length" in fields:
             while len(body) < int(fields["content-length"]):
-                body += stream.recv(65536)
+                body += more(stream)
         elif fields.get("transfer-encoding") == "chunked":
             while not body.endswith(b"0\r\n\r\n"):
-                body += stream.recv(65536)
+                body += more(stream)
             whole, rest = b"", body
             while rest:
                 size, _, rest = rest.partition(b"\r\n")
@@ -107,6 +104,13 @@ def ask(address, asked, timeout=5.0, connection=None):
             stream.close()
 
 
+def more(stream):
+    part = stream.recv(65536)
+    if not part:
+        raise ConnectionError("closed in the midst of an answer")
+    return part
+
+
 def percentile(values, share):
     """Of a list that need not be sorted."""
     values = sorted(values)
@@ -119,7 +123,7 @@ class Prober:
     def __init__(self, address, asked, threads=1, every=0.002, timeout=5.0):
         self.address, self.asked, self.every, self.timeout = address, asked, every, timeout
         self.seen, self.stopping = [], False
-        self.threads = [threading.Thread(target=self.run, args=(n * every / threads,)) for n in range(threads)]
+        self.threads = [threading.Thread(target=self.run, args=(n * every / threads,), daemon=True) for n in range(threads)]
         for thread in self.threads:
             thread.start()
 

@@ -35,9 +35,8 @@ def measure(stand):
             time.sleep(stand.phase_seconds)
         finally:
             seen = prober.stop()
-            redis.signal(signal.SIGCONT)
-            redis.stop()
-            server.stop()
+        redis.stop()
+        server.stop()
         edges.append(("end", time.perf_counter()))
         for (phase, began), (_, ended) in zip(edges, edges[1:]):
             answers = [(status, took) for at, status, took in seen if began <= at < ended]

@@ -1,5 +1,6 @@
 """Processes that are measured: started, watched, ended. And the Redis and PostgreSQL that they work with."""
 
+import contextlib
 import glob
 import os
 import pwd
@@ -15,6 +16,13 @@ from pathlib import Path
 from load import ask, request
 
 TICK = os.sysconf("SC_CLK_TCK")
+#: What was started and made, and goes at the end of a part, however that comes.
+started = contextlib.ExitStack()
+
+
+def folder(name):
+    """For what a part writes."""
+    return started.enter_context(tempfile.TemporaryDirectory(prefix=f"stile-bench-{name}-", ignore_cleanup_errors=True))
 
 
 def free_port():
@@ -27,15 +35,18 @@ def free_port():
 class Process:
     """A process and its children, ended together."""
 
+    #: What asks it to end.
+    ending = signal.SIGTERM
+
     def __init__(self, command, env=None, cwd=None, output=subprocess.DEVNULL, user=None):
-        self.cwd = cwd or tempfile.mkdtemp(prefix="stile-bench-")
-        self.made_cwd = cwd is None
+        self.cwd = cwd or folder("run")
         clean = {"PATH": os.environ["PATH"], "HOME": self.cwd, **(env or {})}
         self.errors = tempfile.TemporaryFile("w+")
         self.began = time.perf_counter()
         self.child = subprocess.Popen(
             command, env=clean, cwd=self.cwd, stdout=output, stderr=self.errors, start_new_session=True, user=user, text=True,
         )
+        started.callback(self.stop)
 
     def pids(self):
         """Itself and all that came of it."""
@@ -75,16 +86,15 @@ class Process:
     def signal(self, number):
         os.killpg(self.child.pid, number)
 
-    def stop(self, keep=False):
+    def stop(self):
+        """May be said twice."""
         if self.child.poll() is None:
-            self.signal(signal.SIGTERM)
+            self.signal(self.ending)
             try:
                 self.child.wait(8)
             except subprocess.TimeoutExpired:
                 self.signal(signal.SIGKILL)
                 self.child.wait()
-        if self.made_cwd and not keep:
-            shutil.rmtree(self.cwd, ignore_errors=True)
 
 
 class Server(Process):
@@ -124,7 +134,7 @@ class Redis(Process):
     def __init__(self, port=None):
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        super().__init__(["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"])
+        super().__init__(["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"])
         while subprocess.run(self.cli("PING"), capture_output=True).stdout != b"PONG\n":
             time.sleep(0.01)
 
@@ -135,18 +145,21 @@ class Redis(Process):
         return subprocess.run(self.cli(*words), capture_output=True, text=True, check=True).stdout.strip()
 
 
-class Postgres:
+class Postgres(Process):
     """A cluster of its own with the defaults that keep what was committed."""
 
+    #: Fast: it does not wait until its clients have gone.
+    ending = signal.SIGINT
+
     def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="stile-bench-pg-")
-        os.chmod(self.folder, 0o755)
+        home = folder("pg")
+        os.chmod(home, 0o755)
         self.port = free_port()
         # PostgreSQL refuses to run as root.
         user = None
         if os.geteuid() == 0:
             user = next((name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()}))
-        data = f"{self.folder}/data"
+        data = f"{home}/data"
         os.mkdir(data, 0o700)
         if user:
             shutil.chown(data, user)
@@ -154,7 +167,7 @@ class Postgres:
         programs = found[-1] if found else os.path.dirname(shutil.which("initdb"))
         initdb = [f"{programs}/initdb", "-D", data, "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C"]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd="/")
-        self.process = Process(
+        super().__init__(
             [f"{programs}/postgres", "-D", data, "-p", str(self.port), "-k", "", "-c", "listen_addresses=127.0.0.1"],
             cwd="/", user=user,
         )
@@ -176,8 +189,3 @@ class Postgres:
         """A new, empty database; its address without a scheme."""
         self.run(f'CREATE DATABASE "{name}"')
         return f"bench@127.0.0.1:{self.port}/{name}"
-
-    def stop(self):
-        self.process.signal(signal.SIGINT)
-        self.process.child.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)

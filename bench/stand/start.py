@@ -1,21 +1,18 @@
 """The time from the start of the process to its first good answer, and the memory it takes at rest."""
 
 import resource
-import shutil
 import socket
-import tempfile
 import time
 
 import subjects
 from load import request
-from servers import Redis
+from servers import Redis, folder
 
 HEALTH = request("GET", "/health")
 
 
 def measure(stand):
-    redis = Redis()
-    folder = tempfile.mkdtemp(prefix="stile-bench-start-")
+    redis, databases = Redis(), folder("start")
     starts = [
         ("stile", lambda: subjects.stile()),
         ("stile, Redis", lambda: subjects.stile(REDIS_URL=redis.url)),
@@ -25,21 +22,17 @@ def measure(stand):
             ("fastify", lambda: subjects.fastify(redis.url)),
             ("express", lambda: subjects.express(redis.url)),
             ("fastapi + slowapi", lambda: subjects.slowapi(redis.url)),
-            ("fastapi-users", lambda: subjects.python("", "users_app", DATABASE_URL=f"sqlite+aiosqlite:///{folder}/users.db")),
-            ("better-auth", lambda: subjects.node("better-auth", DATABASE=f"sqlite:{folder}/auth.db")),
+            ("fastapi-users", lambda: subjects.python("", "users_app", DATABASE_URL=f"sqlite+aiosqlite:///{databases}/users.db")),
+            ("better-auth", lambda: subjects.better_auth(f"sqlite:{databases}/auth.db")),
         ]
-    try:
-        for _ in stand.rounds():
-            for name, start in starts:
-                server = start()
-                stand.results.add("cold start", name, server.started_ms, "ms")
-                time.sleep(1)
-                stand.results.add("memory idle", name, server.memory_mib(), "MiB")
-                server.stop()
-        connections(stand)
-    finally:
-        redis.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    for _ in stand.rounds():
+        for name, start in starts:
+            server = start()
+            stand.results.add("cold start", name, server.started_ms, "ms")
+            time.sleep(1)
+            stand.results.add("memory idle", name, server.memory_mib(), "MiB")
+            server.stop()
+    connections(stand)
 
 
 def connections(stand):
@@ -66,4 +59,3 @@ def connections(stand):
     finally:
         for one in open_ones:
             one.close()
-        server.stop()

@@ -13,31 +13,28 @@ LOGINS = 64
 
 def measure(stand):
     server = subjects.stile(ENABLE_RATE_LIMITING="false")
-    try:
-        body = json.dumps({"email": "ada@example.com", "password": PASSWORD})
-        good(server.address, request("POST", f"{API}/auth/register", body), 201)
-        storm = Sequence(server.cwd, "storm", [request("POST", f"{API}/auth/login", body)] * 100)
-        command = [
-            "wrk", "-t1", f"-c{LOGINS}", "-d600s", "--timeout", "10s", "-s", str(HERE / "requests.lua"),
-            f"http://{server.address}/", "--", str(storm.file), "0",
-        ]
-        idle = server.memory_mib()
-        for _ in stand.rounds():
-            latencies(stand, "stile, quiet", server)
-            logins = subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", "LOAD_LUA": str(HERE / "load.lua")},
-                                      stdout=subprocess.DEVNULL)
-            try:
-                time.sleep(0.5)
-                latencies(stand, "stile, storm", server)
-            finally:
-                logins.kill()
-                logins.wait()
-            time.sleep(1.6)  # The logins that still wait are given up.
-        stand.results.add("memory in a storm of 64 logins", "stile, before", idle, "MiB")
-        stand.results.add("memory in a storm of 64 logins", "stile, peak", server.peak_mib(), "MiB")
-        stand.results.add("memory in a storm of 64 logins", "stile, after", server.memory_mib(), "MiB")
-    finally:
-        server.stop()
+    body = json.dumps({"email": "ada@example.com", "password": PASSWORD})
+    good(server.address, request("POST", f"{API}/auth/register", body), 201)
+    storm = Sequence(server.cwd, "storm", [request("POST", f"{API}/auth/login", body)] * 100)
+    command = [
+        "wrk", "-t1", f"-c{LOGINS}", "-d600s", "--timeout", "10s", "-s", str(HERE / "requests.lua"),
+        f"http://{server.address}/", "--", str(storm.file), "0",
+    ]
+    idle = server.memory_mib()
+    for _ in stand.rounds():
+        latencies(stand, "stile, quiet", server)
+        logins = subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", "LOAD_LUA": str(HERE / "load.lua")},
+                                  stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(0.5)
+            latencies(stand, "stile, storm", server)
+        finally:
+            logins.kill()
+            logins.wait()
+        time.sleep(1.6)  # The logins that still wait are given up.
+    stand.results.add("memory in a storm of 64 logins", "stile, before", idle, "MiB")
+    stand.results.add("memory in a storm of 64 logins", "stile, peak", server.peak_mib(), "MiB")
+    stand.results.add("memory in a storm of 64 logins", "stile, after", server.memory_mib(), "MiB")
 
 
 def latencies(stand, subject, server):

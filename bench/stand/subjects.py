@@ -90,3 +90,9 @@ def fastify(redis):
 
 def express(redis):
     return node("express", REDIS_URL=redis)
+
+
+def better_auth(database):
+    """On SQLite one process: two of them refuse each other's writes on one file. Its hashing has threads of its own."""
+    one = {"WORKERS": "1"} if database.startswith("sqlite:") else {}
+    return node("better-auth", DATABASE=database, **one)
