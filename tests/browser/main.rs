@@ -1,5 +1,7 @@
 //! The pages in a real Chromium: whole journeys (`journeys.mjs`), each against a stile of its own.
 
+#[path = "../support/chromium.rs"]
+mod chromium;
 #[path = "../support/process.rs"]
 mod process;
 
@@ -21,16 +23,6 @@ fn modules() -> PathBuf {
     installed
 }
 
-fn chromium() -> PathBuf {
-    let named = std::env::var_os("CHROMIUM_PATH").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| "/usr/bin/chromium".into());
-    assert!(
-        path.exists(),
-        "the tests need a browser: apt-get install chromium, or CHROMIUM_PATH"
-    );
-    path
-}
-
 fn journey(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let stile = Stile::in_directory(folder.path())
@@ -47,7 +39,7 @@ fn journey(name: &str) {
         .env("STILE_FOLDER", folder.path())
         .env("STILE_BIN", env!("CARGO_BIN_EXE_stile"))
         .env("MODULES", modules())
-        .env("CHROMIUM_PATH", chromium())
+        .env("CHROMIUM_PATH", chromium::path())
         .env("NO_PROXY", "localhost")
         .output()
         .unwrap_or_else(|error| panic!("the tests need Node.js 20, which scripts/test brings: {error}"));

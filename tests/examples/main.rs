@@ -1,5 +1,7 @@
 //! The examples for product teams, run as their readers run them: the real stile, the real browser, several workers.
 
+#[path = "../support/chromium.rs"]
+mod chromium;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/process.rs"]
@@ -28,16 +30,6 @@ fn installed(path: &str, how: &str) -> PathBuf {
         "the tests need {path} in {target}; scripts/test installs it, and so does, there,\n{how}"
     );
     installed
-}
-
-fn chromium() -> PathBuf {
-    let named = std::env::var_os("CHROMIUM_PATH").map(PathBuf::from);
-    let path = named.unwrap_or_else(|| "/usr/bin/chromium".into());
-    assert!(
-        path.exists(),
-        "the tests need a browser: apt-get install chromium, or CHROMIUM_PATH"
-    );
-    path
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -91,7 +83,7 @@ fn playwright(limits: Limits) -> String {
         .args(["node_modules/@playwright/test/cli.js", "test"])
         .current_dir(&suite)
         .env("PRODUCT_URL", &product)
-        .env("CHROMIUM_PATH", chromium())
+        .env("CHROMIUM_PATH", chromium::path())
         .env("NO_PROXY", "localhost");
     passes(&mut command, &stile)
 }
