@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use super::error::printable;
-use super::reader::Reader;
+use super::reader::{Reader, whole};
 use super::source::Origin;
 use super::{Environment, dsn};
 use crate::rate_limit::{Limit, RedisSettings, Rule, Rules, Settings};
@@ -57,10 +57,8 @@ pub(super) fn read(
             },
         ),
         fleet_size: reader.optional("RATE_LIMIT_FLEET_SIZE", learned, |text| {
-            text.parse()
-                .ok()
-                .filter(|size: &NonZeroU32| size.get() <= 100_000)
-                .ok_or_else(|| format!("`{}` is no whole number from 1 to 100000", printable(text)))
+            let size = whole(text, &(1..=100_000))?;
+            Ok(NonZeroU32::new(size).unwrap_or(NonZeroU32::MIN))
         }),
         memory_keys: NonZeroUsize::new(reader.whole("RATE_LIMIT_MEMORY_KEYS", 200_000, 1..=100_000_000))
             .unwrap_or(NonZeroUsize::MIN),

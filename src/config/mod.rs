@@ -245,12 +245,18 @@ impl MigrationConfig {
         let mut reader = Reader::new(source);
         let known: Vec<&str> = variables().iter().map(|variable| variable.name).collect();
         reader.extend(names::misspelt(source, &known));
-        let environment = server::environment(&mut reader);
-        let tls_ca_file = server::tls_ca_file(&mut reader);
-        let storage = storage::read(&mut reader, environment, tls_ca_file);
-        let telemetry = server::telemetry(&mut reader, environment);
+        let config = Self::read(&mut reader);
         reader.finish()?;
-        Ok(Self { storage, telemetry })
+        Ok(config)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let environment = server::environment(reader);
+        let tls_ca_file = server::tls_ca_file(reader);
+        Self {
+            storage: storage::read(reader, environment, tls_ca_file),
+            telemetry: server::telemetry(reader, environment),
+        }
     }
 }
 
@@ -267,4 +273,19 @@ pub const MIGRATION_VARIABLES: &[&str] = &[
 
 fn days(count: u64) -> Duration {
     Duration::from_secs(count * 24 * 60 * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_migrate_names_what_it_reads() {
+        let source = Source::new::<String, String>([], "", None).unwrap();
+        let mut reader = Reader::new(&source);
+        MigrationConfig::read(&mut reader);
+        let read = reader.finish().unwrap();
+        let read: Vec<_> = read.iter().map(|effective| effective.name).collect();
+        assert_eq!(read, MIGRATION_VARIABLES);
+    }
 }

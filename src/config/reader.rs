@@ -188,7 +188,10 @@ impl<'a> Reader<'a> {
 }
 
 /// A whole number in decimal digits, and nothing else.
-fn whole<N: TryFrom<u64> + PartialOrd + Display>(text: &str, range: &RangeInclusive<N>) -> Result<N, String> {
+pub(super) fn whole<N: TryFrom<u64> + PartialOrd + Display>(
+    text: &str,
+    range: &RangeInclusive<N>,
+) -> Result<N, String> {
     let complaint = || {
         format!(
             "`{}` is no whole number from {} to {}",

@@ -55,20 +55,23 @@ pub(super) fn read(reader: &mut Reader<'_>, tls_ca_file: Option<PathBuf>) -> Opt
     );
     let of_all = headers(reader, "OTEL_EXPORTER_OTLP_HEADERS");
     let headers = headers(reader, "OTEL_EXPORTER_OTLP_TRACES_HEADERS").or(of_all);
-    let service_name = reader.value("OTEL_SERVICE_NAME", "stile".to_owned(), String::clone, |text| {
-        Ok(text.to_owned())
-    });
     let show = |pairs: &Vec<(String, String)>| {
         let pairs = pairs.iter().map(|(key, value)| format!("{key}={value}"));
         pairs.collect::<Vec<_>>().join(",")
     };
     let resource = reader.optional("OTEL_RESOURCE_ATTRIBUTES", show, pairs);
+    let resource = resource.unwrap_or_default();
+    let of_resource = resource.iter().find(|(key, _)| key == "service.name");
+    let name = of_resource.map_or_else(|| "stile".to_owned(), |(_, name)| name.clone());
+    let service_name = reader.value("OTEL_SERVICE_NAME", name, String::clone, |text| {
+        Ok(text.to_owned())
+    });
     let sampling = sampling(reader);
     Some(Settings {
         endpoint: SecretString::from(String::from(endpoint?)),
         headers: headers.unwrap_or_default(),
         service_name,
-        resource: resource.unwrap_or_default(),
+        resource,
         sampling,
         tls_ca_file,
     })

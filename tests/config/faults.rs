@@ -110,7 +110,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("REDIS_COMMAND_TIMEOUT_MS", &["", "0", "50ms", "1e3"]),
     ("REDIS_HEALTH_CHECK_SECONDS", &["", "0", "never"]),
     ("ENABLE_RATE_LIMITING", &["", "off", "0", "no", "falsch"]),
-    ("RATE_LIMIT_FLEET_SIZE", &["", "0", "-1", "many"]),
+    ("RATE_LIMIT_FLEET_SIZE", &["", "0", "-1", "+3", "100001", "many"]),
     ("RATE_LIMIT_BURST", &["", "0", "1.5", "-1", "off", "4294967296"]),
     (
         "RATE_LIMIT_MEMORY_KEYS",
@@ -535,6 +535,11 @@ fn traces_are_disabled_as_the_standard_says() {
     ] {
         let config = of(&with(&named, &[(name, value)])).unwrap();
         assert_eq!(config.traces.is_some(), is_traced, "{name}={value}");
+    }
+    for (name, service) in [("-", "auth"), ("login", "login")] {
+        let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "team=x,service.name=auth");
+        let config = of(&with(&named, &[attributes, ("OTEL_SERVICE_NAME", name)])).unwrap();
+        assert_eq!(config.traces.unwrap().service_name, service);
     }
     let console = [("OTEL_TRACES_EXPORTER", "console")];
     assert!(
