@@ -32,13 +32,14 @@ pub struct PoolSettings {
 
 impl Default for PoolSettings {
     /// One thread a core, since hashing is nothing but computing, and for each as many waiting jobs
-    /// as it finishes in about a second (15 to 25 ms a hash).
+    /// as it finishes in about a second (15 to 25 ms a hash). Where others keep the cores busy it takes longer, and a late
+    /// answer is worth more than none; but a request should end within five seconds.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             workers,
             queue: workers * 48,
-            patience: Duration::from_millis(1500),
+            patience: Duration::from_secs(4),
         }
     }
 }
