@@ -12,6 +12,7 @@
 mod process;
 
 mod files;
+mod links;
 mod page;
 mod setting_up;
 
