@@ -27,6 +27,9 @@ async fn a_name_is_given_and_taken_away() {
     expect_to(&named, "/account?done=name");
     let page = browser.open("/account").await.expect(200);
     assert!(page.text.contains("value=\"Ada &#38; Co\""), "{}", page.text);
+    // Where a form went that came back, opened anew.
+    let bare = browser.open("/account/name").await.expect(405);
+    assert!(bare.text.contains("it is no page of its own"), "{}", bare.text);
     let long = "x".repeat(300);
     let refused = browser
         .submit("/account/name", &[("full_name", &long)])

@@ -229,6 +229,7 @@ pub fn in_words(problem: &Problem) -> Cow<'static, str> {
             "This link or code is not good any more. It works once and only for a while, and a newer one replaces it."
                 .into()
         }
+        "method_not_allowed" => "This address only takes a form; it is no page of its own.".into(),
         "token_invalid" | "token_expired" => "You are signed out. Please sign in again.".into(),
         _ => problem.detail.clone(),
     }
