@@ -5,6 +5,7 @@
 
 mod asking;
 mod breaker;
+mod charge;
 mod client;
 mod decision;
 mod fleet;
@@ -22,9 +23,10 @@ pub mod store;
 mod tally;
 mod token;
 
+pub use charge::{Charge, Subject};
 pub use client::Client;
 pub use decision::{Decision, Outcome, Receipt, RuleReport};
-pub use key::{Charge, CounterKey, Subject};
+pub use key::CounterKey;
 pub use limit::{Limit, LimitError, Mode, Strategy, Window};
 pub use limiter::{EmptyError, GOODBYE, Limiter, StartError, StoreState};
 pub use plan::Plan;

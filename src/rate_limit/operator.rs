@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::key::{CounterKey, Subject};
+use super::charge::Subject;
+use super::key::CounterKey;
 use super::limiter::Limiter;
 use super::rule::{Rule, Rules};
 use super::store::Reading;

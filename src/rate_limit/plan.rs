@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::charge::Charge;
 use super::decision::{Decision, Outcome, Receipt, RuleReport};
-use super::key::{Charge, CounterKey};
+use super::key::CounterKey;
 use super::limit::Mode;
 use super::rule::{Rule, Rules};
 use super::store::{Answer, Ask, Moment, Taken};

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::breaker::Breaker;
+use super::charge::Subject;
 use super::fleet::Fleet;
-use super::key::{CounterKey, Subject};
+use super::key::CounterKey;
 use super::operator;
 use super::recovery::HEARD_WITHIN;
 use super::store::memory::{MemoryStore, Prepared};

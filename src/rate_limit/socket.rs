@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::key::{CounterKey, Subject};
+use super::charge::Subject;
+use super::key::CounterKey;
 use super::limiter::Limiter;
 use super::store::Reading;
 

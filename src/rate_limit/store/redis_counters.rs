@@ -4,7 +4,8 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRou
 use redis::{Cmd, Value};
 
 use super::{Connection, Failure, Link, int, reset, text};
-use crate::rate_limit::key::{CounterKey, Subject};
+use crate::rate_limit::charge::Subject;
+use crate::rate_limit::key::CounterKey;
 use crate::rate_limit::rule::Rules;
 use crate::rate_limit::store::Reading;
 

@@ -1,7 +1,7 @@
 //! What a call to Redis comes to: an answer or a failure. Knows no connection.
 
 use super::Reply;
-use crate::rate_limit::key::Subject;
+use crate::rate_limit::charge::Subject;
 
 /// Why Redis gave no answer. Holds no address, no password and no key.
 #[derive(Clone, Debug, thiserror::Error)]
