@@ -29,10 +29,16 @@ impl FieldError {
 /// Control characters, line ends, text direction overrides, and what Unicode calls no character: no part of a name.
 #[must_use]
 pub fn is_no_writing(character: char) -> bool {
-    let code = u32::from(character);
-    character.is_control()
+    is_no_text(character)
+        || character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        // Noncharacters: U+FDD0 to U+FDEF and the last two of each plane.
-        || matches!(code, 0xfdd0..=0xfdef)
-        || code & 0xfffe == 0xfffe
+}
+
+/// U+0000, at which many systems cut a text and which PostgreSQL cannot store, and what Unicode calls no character: no part
+/// of any text.
+#[must_use]
+pub fn is_no_text(character: char) -> bool {
+    let code = u32::from(character);
+    // U+FDD0 to U+FDEF and the last two of each plane are noncharacters.
+    code == 0 || matches!(code, 0xfdd0..=0xfdef) || code & 0xfffe == 0xfffe
 }

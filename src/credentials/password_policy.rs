@@ -8,6 +8,7 @@ use zxcvbn::feedback::Warning;
 use zxcvbn::zxcvbn;
 
 use super::password::Password;
+use crate::field::is_no_text;
 
 /// What a new password must meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl PasswordPolicy {
             let message = format!("The password must have at most {} characters.", Password::LONGEST);
             return Err(PasswordRefusal::new("too_long", message));
         };
-        if password.as_str().chars().any(is_no_character) {
+        if password.as_str().chars().any(is_no_text) {
             let message = "The password contains a character that cannot be typed everywhere.";
             return Err(PasswordRefusal::new("invalid_character", message));
         }
@@ -78,12 +79,6 @@ impl PasswordPolicy {
         );
         Err(PasswordRefusal::new("too_weak", message))
     }
-}
-
-/// U+0000, which many systems cut a text at, and what Unicode says is no character.
-fn is_no_character(character: char) -> bool {
-    let code = u32::from(character);
-    code == 0 || code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
 }
 
 /// The words themselves and their parts, in the form in which a password is compared with them.

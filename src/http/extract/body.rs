@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use validator::{Validate, ValidationError};
 
-use crate::field::FieldError;
+use crate::field::{FieldError, is_no_text};
 use crate::http::error::ApiError;
 use crate::http::openapi::{Refuses, refused_field};
 
@@ -174,14 +174,8 @@ fn wrong_shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErro
     ApiError::validation_failed(vec![refused])
 }
 
-/// For text that people type: nothing in it that Unicode calls no character, and no NUL, which PostgreSQL could
-/// not store. Tokens need no such check: whatever is no token of ours is a bad token.
+/// For text that people type. Tokens need no such check: whatever is no token of ours is a bad token.
 pub fn text(value: &str) -> Result<(), ValidationError> {
-    let is_no_text = |character: char| {
-        let code = u32::from(character);
-        // U+FDD0 to U+FDEF and the last two of each plane are noncharacters.
-        code == 0 || matches!(code, 0xfdd0..=0xfdef) || code & 0xfffe == 0xfffe
-    };
     if value.chars().any(is_no_text) {
         return Err(ValidationError::new("text"));
     }
