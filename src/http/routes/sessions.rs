@@ -30,7 +30,7 @@ pub fn routes() -> Routes {
     get, path = "/api/v1/auth/sessions", operation_id = "list_sessions", tag = "Sessions",
     security(("access_token" = []), ("access_cookie" = [])),
     responses(
-        (status = OK, description = "The newest first.", body = Vec<SessionView>),
+        (status = OK, description = "The most recently active first.", body = Vec<SessionView>),
         Refused<(Authenticated, StorageError)>,
     ),
 )]
