@@ -22,6 +22,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 const BATCH: usize = 200;
 /// Flushes between two sweeps of tokens that were revoked long ago.
 const SWEEP_FLUSHES: u32 = 720;
+/// Of them, tokens in one statement.
+const SWEEP_BATCH: i64 = 500;
 /// How long a revoked token stays readable.
 const READABLE_FOR: Duration = Duration::from_hours(30 * 24);
 
@@ -127,9 +129,15 @@ impl ApiTokens {
         transaction.commit().await
     }
 
-    /// Forgets tokens that were revoked long ago; how many.
-    pub async fn sweep(&self) -> Result<u64, StorageError> {
-        let mut on = self.0.database.write().await?;
-        storage::sweep_api_tokens(&mut on, self.0.clock.now().minus(READABLE_FOR)).await
+    /// Forgets tokens that were revoked long ago, a few at a time: between two batches others have their turn at SQLite's
+    /// one writer, and none takes longer than PostgreSQL gives a statement.
+    pub async fn sweep(&self) -> Result<(), StorageError> {
+        let before = self.0.clock.now().minus(READABLE_FOR);
+        loop {
+            let mut on = self.0.database.write().await?;
+            if storage::sweep_api_tokens(&mut on, before, SWEEP_BATCH).await? < SWEEP_BATCH.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 }

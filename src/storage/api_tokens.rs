@@ -260,11 +260,17 @@ pub async fn find_api_token_by_secret(
     )
 }
 
-/// Forgets tokens that were revoked before `before`; how many.
-pub async fn sweep_api_tokens(on: &mut Connection, before: Timestamp) -> Result<u64, StorageError> {
+/// Forgets `most` tokens that were revoked before `before`; how many there were.
+pub async fn sweep_api_tokens(
+    on: &mut Connection,
+    before: Timestamp,
+    most: i64,
+) -> Result<u64, StorageError> {
     execute!(
         on,
-        "DELETE FROM api_tokens WHERE revoked_at < $1 AND (counts_until IS NULL OR counts_until < $1)",
-        before
+        "DELETE FROM api_tokens WHERE id IN (SELECT id FROM api_tokens \
+             WHERE revoked_at < $1 AND (counts_until IS NULL OR counts_until < $1) LIMIT $2)",
+        before,
+        most,
     )
 }

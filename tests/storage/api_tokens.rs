@@ -107,8 +107,22 @@ on_both_engines! {
         s::set_api_token_counts_until(&mut db.write().await.unwrap(), id, at(5)).await.unwrap();
         assert_eq!(add(&db, ada, "hash-2", at(5), 1).await.1, ApiTokenAdded::Added);
         let mut on = db.write().await.unwrap();
-        assert_eq!(s::sweep_api_tokens(&mut on, at(3)).await.unwrap(), 0);
-        assert_eq!(s::sweep_api_tokens(&mut on, at(6)).await.unwrap(), 1);
+        assert_eq!(s::sweep_api_tokens(&mut on, at(3), 9).await.unwrap(), 0);
+        assert_eq!(s::sweep_api_tokens(&mut on, at(6), 9).await.unwrap(), 1);
+    }
+}
+
+on_both_engines! {
+    async fn long_revoked_tokens_are_forgotten_a_few_at_a_time(db) {
+        let ada = add_user(&db, "ada@x.org").await;
+        for hash in ["hash-1", "hash-2", "hash-3"] {
+            let (id, _) = add(&db, ada, hash, at(1), 9).await;
+            s::revoke_api_token(&mut db.write().await.unwrap(), ada, id, at(2), at(3)).await.unwrap();
+        }
+        let mut on = db.write().await.unwrap();
+        for forgotten in [2, 1, 0] {
+            assert_eq!(s::sweep_api_tokens(&mut on, at(9), 2).await.unwrap(), forgotten);
+        }
     }
 }
 
