@@ -79,7 +79,8 @@ macro_rules! is_stale {
     };
 }
 
-/// Makes way for somebody who has proven that `email` is his: an account there that was never proven or used.
+/// Makes way for whoever has proven that `email` is his, or is given it by an administrator: deletes an account there that
+/// was never proven or used.
 pub async fn delete_pending_user(on: &mut Transaction, email: &str) -> Result<(), StorageError> {
     // In the order of locks that `storage` keeps; the foreign key would take the user first.
     execute!(

@@ -74,3 +74,19 @@ on_both_engines! {
         assert_eq!(world.login(EMAIL).await.user.role, stile::accounts::Role::User);
     }
 }
+
+on_both_engines! {
+    /// Whoever knows who is to come cannot keep him out by registering his address.
+    async fn what_was_only_registered_makes_way_for_the_account_that_an_administrator_makes(db) {
+        let world = World::on(db, |choices| choices.settings.require_email_verification = true);
+        let operator = stile::accounts::Administrator::operator();
+        let account = stile::accounts::NewAccount { email: EMAIL, full_name: None, role: stile::accounts::Role::Admin };
+        world.register_pending(EMAIL, PASSWORD).await;
+        let link = world.token(EMAIL).await;
+        let made = world.accounts.create_user(&operator, &account).await.unwrap();
+        assert_eq!(made.role, stile::accounts::Role::Admin);
+        assert!(world.accounts.verify_email(&link, &caller(1)).await.is_err());
+        assert!(world.accounts.login(EMAIL, PASSWORD, &caller(1)).await.is_err());
+        assert!(world.accounts.create_user(&operator, &account).await.is_err());
+    }
+}

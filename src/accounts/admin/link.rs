@@ -32,7 +32,8 @@ pub struct PasswordLink {
 }
 
 impl Accounts {
-    /// Makes an account without a password: its owner chooses one by [`Accounts::password_link`].
+    /// Makes an account without a password: its owner chooses one by [`Accounts::password_link`]. One that somebody has only
+    /// registered under the address makes way, as in an import.
     pub async fn create_user(
         &self,
         by: &Administrator,
@@ -58,10 +59,13 @@ impl Accounts {
             is_pending: false,
             created_at: now,
         };
-        let mut on = self.0.database.write().await?;
-        if !storage::add_user(&mut on, &user).await? {
+        let mut transaction = self.0.database.begin().await?;
+        storage::delete_pending_user(&mut transaction, user.email).await?;
+        if !storage::add_user(&mut transaction, &user).await? {
+            transaction.rollback().await?;
             return Err(AdminError::EmailTaken);
         }
+        transaction.commit().await?;
         let event = by.event(EventKind::AdminUserCreated, Outcome::Success);
         self.0
             .audit
