@@ -92,7 +92,8 @@ impl MemoryStore {
         }
     }
 
-    /// A call that timed out, and was charged here as [`Standing::Doubtful`], turned out to be counted or not.
+    /// A call that timed out, and was charged here as [`Doubtful`](crate::rate_limit::store::Standing::Doubtful), turned out
+    /// to be counted or not.
     pub fn settle(&self, now: Moment, taken: &Taken, by_redis: bool) {
         let (mut shard, subject) = self.shard_of(&taken.key);
         shard.with_known(subject, &taken.key, |counter| match counter {
