@@ -67,7 +67,8 @@ struct Shown<'a> {
 
 async fn page(http: &Http, shown: Shown<'_>, faults: &Faults) -> Result<Response, ApiError> {
     let owner = owner(identity(shown.visitor)?, shown.caller);
-    let tokens = match http.api_tokens.list_with_usage(&owner).await.map_err(ApiError::from) {
+    let tokens = http.api_tokens.list_with_usage(&owner).await;
+    let tokens = match tokens.map_err(ApiError::from) {
         Ok(tokens) => tokens,
         // There is no other answer that holds the secret: it is shown, whatever fails behind it.
         Err(_) if shown.made.is_some() => Vec::new(),
