@@ -461,9 +461,9 @@ async fn uses_survive_a_normal_stop_to_the_last_one() {
         .header("content-length", "3");
     connection.write(&late.bytes()).await.unwrap();
     // It is being answered by then, and all that runs beside the server has ended by the second one.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     process.signal("TERM");
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(1000)).await;
     connection.write(b"a=b").await.unwrap();
     assert_eq!(connection.answer().await.unwrap().status, 204);
     assert!(process.wait_for_end(Duration::from_secs(20)).success());
