@@ -1,14 +1,15 @@
 //! API tokens: issuing them to signed-in users, proving them at the gateway, spending their quotas.
 //!
 //! Composes [`crate::storage`], [`crate::credentials`], [`crate::rate_limit`] and [`crate::audit`]; knows neither HTTP
-//! nor SQL nor sessions. What a token may do is in `terms.rs` and `scope.rs`, use cases of its owner are in `issue.rs`,
-//! an operator's in `operator.rs`, what a proxy asks is in `verify.rs`.
+//! nor SQL nor sessions. What a token may do is in `terms.rs` and `scope.rs`, how it is shown in `token.rs`, use cases of
+//! its owner are in `issue.rs`, an operator's in `operator.rs`, what a proxy asks is in `verify.rs`.
 
 mod issue;
 mod operator;
 mod proofs;
 mod scope;
 mod terms;
+mod token;
 mod uses;
 mod verify;
 
@@ -22,10 +23,11 @@ use crate::clock::Clock;
 use crate::rate_limit::{Client, Limiter};
 use crate::storage::Database;
 
-pub use issue::{ApiToken, IssueError, Status, Usage, UsageWindow};
+pub use issue::IssueError;
 pub use operator::{Revoked, SomebodysToken};
 pub use scope::{AllowedScopes, Scope};
 pub use terms::{Edit, TermsChange};
+pub use token::{ApiToken, Status, Usage, UsageWindow};
 pub use verify::{Pass, Presented, Refusal};
 
 use proofs::Proofs;

@@ -4,7 +4,8 @@
 use uuid::Uuid;
 
 use super::ApiTokens;
-use super::issue::{ApiToken, IssueError};
+use super::issue::IssueError;
+use super::token::ApiToken;
 use crate::audit::{Event, EventKind, Outcome};
 use crate::rate_limit::Quota;
 use crate::storage::{self, OwnedToken, StorageError};
