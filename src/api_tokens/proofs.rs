@@ -39,13 +39,6 @@ pub(super) struct Proof {
     pub is_outdated: AtomicBool,
 }
 
-impl Proof {
-    /// Has it looked up anew.
-    pub(super) fn outdate(&self) {
-        self.is_outdated.store(true, Ordering::Relaxed);
-    }
-}
-
 type Digest = [u8; 32];
 
 /// Bounded: two generations. A full one becomes the old one, and the one before it goes.
@@ -93,7 +86,7 @@ impl Proofs {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = known.young.values().chain(known.old.values());
         all.filter(|proof| proof.quota.token == token)
-            .for_each(|proof| proof.outdate());
+            .for_each(|proof| proof.is_outdated.store(true, Ordering::Relaxed));
     }
 
     pub(super) fn remove(&self, digest: &Digest) {

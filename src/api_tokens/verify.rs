@@ -106,17 +106,9 @@ impl ApiTokens {
         required: &[String],
         visitor: &Visitor,
     ) -> Result<Pass, Refusal> {
-        // A proof that turns out to be void is made anew, once: what voided it is in the database by then. So is one that
-        // would refuse and is no longer quite new: the token may have got since what it lacked.
+        // A proof that turns out to be void is made anew, once: what voided it is in the database by then.
         for _ in 0..2 {
-            let proof = self.prove(secret).await?;
-            if let Some(refusal) = self.objection(&proof, required) {
-                if self.0.clock.elapsed() < proof.proven_at + REFUSES_FOR {
-                    return Err(refusal);
-                }
-                proof.outdate();
-                continue;
-            }
+            let proof = self.prove(secret, required).await?;
             match self.0.limiter.spend(&proof.quota).await {
                 Spending::Void => self.0.proofs.remove(&secret.digest()),
                 Spending::Decided { decision, .. } if !decision.is_admitted() => {
@@ -146,18 +138,32 @@ impl ApiTokens {
         (!required.iter().all(has)).then_some(Refusal::InsufficientScope)
     }
 
-    async fn prove(&self, secret: &ApiTokenSecret) -> Result<Arc<Proof>, Refusal> {
-        let digest = secret.digest();
-        if let Some(proof) = self.0.proofs.fresh(&digest, self.0.clock.elapsed()) {
-            return Ok(proof);
+    /// A proof to which there is no objection.
+    async fn prove(&self, secret: &ApiTokenSecret, required: &[String]) -> Result<Arc<Proof>, Refusal> {
+        let (digest, now) = (secret.digest(), self.0.clock.elapsed());
+        let mut objection = None;
+        if let Some(proof) = self.0.proofs.fresh(&digest, now) {
+            match self.objection(&proof, required) {
+                None => return Ok(proof),
+                Some(refusal) if now < proof.proven_at + REFUSES_FOR => return Err(refusal),
+                // The token may have got since what it lacked.
+                found => objection = found,
+            }
         }
-        let Some(proof) = self.look_up(secret).await? else {
+        let found = match (self.look_up(secret).await, objection) {
+            // What is known holds while the database is away.
+            (Err(_), Some(refusal)) => return Err(refusal),
+            (found, _) => found?,
+        };
+        let Some(proof) = found.map(Arc::new) else {
             self.0.proofs.remove(&digest);
             return Err(Refusal::Invalid);
         };
-        let proof = Arc::new(proof);
         self.0.proofs.add(digest, Arc::clone(&proof));
-        Ok(proof)
+        match self.objection(&proof, required) {
+            None => Ok(proof),
+            Some(refusal) => Err(refusal),
+        }
     }
 
     async fn look_up(&self, secret: &ApiTokenSecret) -> Result<Option<Proof>, StorageError> {

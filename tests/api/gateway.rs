@@ -534,6 +534,12 @@ async fn without_the_database_only_what_was_just_proven_passes() {
     verify(&app, &known["token"]).await.expect(204);
     app.app.database.close().await;
     verify(&app, &known["token"]).await.expect(204);
+    // What it may not do it may not do, and being asked for it changes nothing about the rest.
+    app.advance(Duration::from_secs(2));
+    let beyond = app
+        .get("/api-gateway/verify?scope=write:things")
+        .bearer(&known["token"]);
+    beyond.await.expect_problem(403, "insufficient_scope");
     no_identity(
         &verify(&app, &unknown["token"])
             .await
