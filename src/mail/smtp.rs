@@ -21,6 +21,7 @@ use url::Url;
 
 use super::letterhead::Letterhead;
 use super::{Message, PingError, SendError, SettingsError, Step};
+use crate::telemetry::unknown_host;
 
 /// The longest that a server may take for one step: a silent one costs this once.
 const STEP: Duration = Duration::from_secs(10);
@@ -221,7 +222,11 @@ fn reason(error: &lettre::transport::smtp::Error) -> String {
             let tls = io
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            return tls.map_or_else(|| io.kind().to_string(), |tls| format!("TLS: {tls}"));
+            return match (tls, unknown_host(io)) {
+                (Some(tls), _) => format!("TLS: {tls}"),
+                (None, Some(why)) => why.to_owned(),
+                (None, None) => io.kind().to_string(),
+            };
         }
         source = cause.source();
     }

@@ -85,8 +85,19 @@ impl Database {
                     tries -= 1;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                Err(error) => return Err(ConnectError::Unreachable(error)),
+                Err(error) => return Err(ConnectError::Unreachable(database.cause(error).await)),
             }
+        }
+    }
+
+    /// Why there was no connection. The pool tries again until its time is over, and then only knows that it is over.
+    async fn cause(&self, error: StorageError) -> StorageError {
+        let Self::Postgres { options, .. } = self else {
+            return error;
+        };
+        match tokio::time::timeout(POSTGRES_ACQUIRE_TIMEOUT, options.connect()).await {
+            Ok(Err(cause)) => cause.into(),
+            Ok(Ok(_)) | Err(_) => error,
         }
     }
 

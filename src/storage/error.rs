@@ -4,6 +4,8 @@ use std::fmt;
 
 use sqlx::error::{DatabaseError, ErrorKind};
 
+use crate::telemetry::unknown_host;
+
 /// A query did not succeed.
 ///
 /// Its text names a cause and a code, never SQL, values or a DSN: drivers quote values in theirs.
@@ -74,7 +76,10 @@ impl From<sqlx::Error> for StorageError {
         use sqlx::Error as E;
         let cause = match error {
             E::Database(error) => database_cause(&*error),
-            E::Io(error) => Cause::Unavailable(format!("connection: {:?}", error.kind())),
+            E::Io(error) => Cause::Unavailable(match unknown_host(&error) {
+                Some(why) => why.to_owned(),
+                None => format!("connection: {:?}", error.kind()),
+            }),
             E::Tls(_) => {
                 Cause::Unavailable("no TLS connection, or a certificate that is not trusted".to_owned())
             }
@@ -108,13 +113,14 @@ fn database_cause(error: &dyn DatabaseError) -> Cause {
         }
         _ => postgres_unavailable(&code),
     };
+    let text = match what_it_means(&code) {
+        Some(meaning) => format!("{meaning} (code {code})"),
+        None => format!("code {code}"),
+    };
     if unavailable {
-        Cause::Unavailable(match what_it_means(&code) {
-            Some(meaning) => format!("{meaning} (code {code})"),
-            None => format!("code {code}"),
-        })
+        Cause::Unavailable(text)
     } else {
-        Cause::Bug(format!("code {code}"))
+        Cause::Bug(text)
     }
 }
 
@@ -142,6 +148,7 @@ fn what_it_means(code: &str) -> Option<&'static str> {
         "53300" => Some("the server has too many connections"),
         "57P03" => Some("the server is starting up or shutting down"),
         "13" => Some("the disk is full"),
+        "26" => Some("the file is no SQLite database"),
         _ => None,
     }
 }

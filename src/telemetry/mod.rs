@@ -23,6 +23,16 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 pub use traces::Traces;
 
+/// The one failure to connect that the standard library has no public kind for, in words of ours: its text begins so
+/// whichever driver it comes from.
+#[must_use]
+pub fn unknown_host(error: &dyn fmt::Display) -> Option<&'static str> {
+    let is_so = error
+        .to_string()
+        .starts_with("failed to lookup address information");
+    is_so.then_some("the name of the host is not known")
+}
+
 /// What `config` hands this room.
 #[derive(Clone, Debug)]
 pub struct Settings {

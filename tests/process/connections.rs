@@ -189,7 +189,8 @@ async fn clocks_that_differ_are_told_of() {
 fn a_database_that_is_not_there_says_how_to_look() {
     let ended = check(&[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d")]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    let (_, fix) = failed(&ended, "database");
+    let (detail, fix) = failed(&ended, "database");
+    assert!(detail.ends_with("ConnectionRefused"), "{detail}");
     assert!(fix.starts_with("pg_isready -h 127.0.0.1 -p 1 "), "{fix}");
     assert!(!ended.out.contains("hunter2") && !ended.err.contains("hunter2"));
 
@@ -201,9 +202,30 @@ fn a_database_that_is_not_there_says_how_to_look() {
         "{detail} {fix}"
     );
 
+    let (detail, _) = failed(&check(&[("DATABASE_URL", "sqlite:///etc/passwd")]), "database");
+    assert!(detail.contains("no SQLite database"), "{detail}");
+
     let ended = check(&[("DATABASE_URL", "sqlite:///proc/stile.db")]);
     // Nothing is there yet, and a check makes nothing.
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_host_that_nobody_knows_is_called_so() {
+    let ended = check(&[
+        ("DATABASE_URL", "postgres://u:hunter2@nowhere.invalid/d"),
+        ("REDIS_URL", "redis://nowhere.invalid"),
+        ("SMTP_URL", "smtp://nowhere.invalid"),
+    ]);
+    for to in ["database", "redis", "mail"] {
+        let (detail, fix) = failed(&ended, to);
+        assert!(
+            detail.contains("the name of the host is not known"),
+            "{to}: {detail}"
+        );
+        assert!(fix.contains("nowhere.invalid"), "{fix}");
+    }
+    assert!(!ended.out.contains("hunter2"), "{}", ended.out);
 }
 
 /// What is to be typed speaks TLS where the URL does, and names an IPv6 address as programs want it.

@@ -32,6 +32,7 @@ pub use super::reply::{Failure, Roll, TakeReply};
 use super::{Ask, Merge, Merged, Taken};
 use crate::rate_limit::charge::Subject;
 use crate::rate_limit::key::CounterKey;
+use crate::telemetry::unknown_host;
 
 pub use dialer::RedisStore;
 
@@ -56,7 +57,7 @@ impl From<RedisError> for Failure {
             None if error.is_connection_refusal() => "connection refused".to_owned(),
             None if error.is_timeout() => "timed out".to_owned(),
             None if error.is_connection_dropped() => "connection lost".to_owned(),
-            None => error.category().to_owned(),
+            None => unknown_host(&error).unwrap_or(error.category()).to_owned(),
         };
         let gone = error.is_unrecoverable_error() || error.is_io_error();
         if gone {
