@@ -257,6 +257,13 @@ fn counted(ask: &Ask, (count, ends): (u32, i64), reply: &TakeReply) -> Count {
         0 => redis_ms.saturating_add_unsigned(ask.period_ms),
         ends => ends,
     };
+    // A unit of an exact limit is free after its period. The moment of the answer is rounded down and that of the reset
+    // up, so that just after the unit was taken the difference is a millisecond more, and in a header a whole second.
+    let most_ms = if ask.key.is_exact() {
+        ask.period_ms
+    } else {
+        u64::MAX
+    };
     let before = if reply.admitted {
         count.saturating_sub(ask.cost)
     } else {
@@ -266,7 +273,9 @@ fn counted(ask: &Ask, (count, ends): (u32, i64), reply: &TakeReply) -> Count {
         count,
         remaining: ask.limit.saturating_sub(count),
         resets_at,
-        reset_after_ms: u64::try_from(resets_at.saturating_sub(redis_ms)).unwrap_or(0),
+        reset_after_ms: u64::try_from(resets_at.saturating_sub(redis_ms))
+            .unwrap_or(0)
+            .min(most_ms),
         over: before.saturating_add(ask.cost) > ask.limit,
     }
 }

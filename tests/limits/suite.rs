@@ -184,7 +184,13 @@ async fn exact_frees_each_request_by_itself(stand: Stand) {
         .limiter(&[(Rule::Login, "2/3 seconds;strategy=exact")])
         .await;
     let charges = [charge(Rule::Login, "10.0.0.1")];
-    assert_eq!(remaining(&limiter.take(&charges).await), [1]);
+    let first = limiter.take(&charges).await;
+    assert_eq!(remaining(&first), [1]);
+    assert!(
+        first.reports[0].reset_after <= Duration::from_secs(3),
+        "{:?}",
+        first.reports[0]
+    );
     stand.turn(&limiter).await;
     stand.pass(Duration::from_millis(900)).await;
     assert_eq!(remaining(&limiter.take(&charges).await), [0]);
