@@ -5,6 +5,8 @@
 //! the process. Takes no text of a user but the request id, and no secret at all. A new event is a variant
 //! of [`EventKind`].
 
+mod writer;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -14,13 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::rate_limit::{Limiter, Phase};
-use crate::storage::{self, AuditRow, Database, StorageError};
+use crate::storage::{self, AuditRow, Database};
 
 /// Rows that may wait. More than this within one [`FLUSH`], or while the database is away, are dropped and
 /// counted; their log lines are there.
@@ -31,9 +32,6 @@ const REFUSALS: usize = 1000;
 
 /// How often rows are written.
 const FLUSH: Duration = Duration::from_millis(250);
-
-/// Rows in one transaction: short enough that a login behind it does not notice.
-const BATCH: usize = 200;
 
 /// Each event once: its variant and its name in the log.
 macro_rules! event_kinds {
@@ -236,7 +234,7 @@ impl Audit {
             stop: CancellationToken::new(),
             writer: Mutex::new(None),
         }));
-        let writer = tokio::spawn(write_rows(Arc::clone(&audit.0), database, queue));
+        let writer = tokio::spawn(writer::run(Arc::clone(&audit.0), database, queue));
         *audit.0.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         audit
     }
@@ -360,55 +358,4 @@ fn log(event: &Event<'_>) {
     } else {
         line!(info);
     }
-}
-
-async fn write_rows(audit: Arc<Inner>, database: Database, mut queue: mpsc::Receiver<AuditRow>) {
-    let mut tick = tokio::time::interval(FLUSH);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut waiting: Vec<AuditRow> = Vec::new();
-    let mut refusals: Vec<AuditRow> = Vec::new();
-    loop {
-        let stopping = tokio::select! {
-            _ = tick.tick() => false,
-            () = audit.stop.cancelled() => true,
-        };
-        if stopping {
-            queue.close();
-        }
-        // Once a tick, or a flood would be as many rows as the database can write; and not on top of those that could not be
-        // written, or they would pile up while the database is away.
-        if stopping || refusals.is_empty() {
-            refusals.extend(audit.take_refusals());
-        }
-        // As much as can wait, and no more in a round, however fast rows come.
-        for _ in 0..=(QUEUE + 2 * REFUSALS) / BATCH {
-            while waiting.len() < BATCH
-                && let Some(row) = refusals.pop().or_else(|| queue.try_recv().ok())
-            {
-                waiting.push(row);
-            }
-            if waiting.is_empty() {
-                break;
-            }
-            if let Err(error) = write(&database, &waiting).await {
-                // They stay, and the bounded queue behind them fills: the next tick tries again.
-                tracing::error!(%error, rows = waiting.len(), "audit rows were not written");
-                break;
-            }
-            waiting.clear();
-        }
-        let dropped = audit.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            tracing::error!(dropped, "audit rows were dropped: too many at once");
-        }
-        if stopping {
-            return;
-        }
-    }
-}
-
-async fn write(database: &Database, rows: &[AuditRow]) -> Result<(), StorageError> {
-    let mut transaction = database.begin().await?;
-    storage::add_audit_rows(&mut transaction, rows).await?;
-    transaction.commit().await
 }
