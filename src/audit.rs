@@ -68,6 +68,7 @@ event_kinds! {
     PasswordChange => "password_change",
     PasswordResetRequest => "password_reset_request",
     PasswordResetSuccess => "password_reset_success",
+    EmailVerificationRequest => "email_verification_request",
     EmailVerified => "email_verified",
     EmailChangeRequest => "email_change_request",
     EmailChange => "email_change",

@@ -155,7 +155,10 @@ impl Accounts {
             is_charged: caller.exempt,
             ..self.mail_to(MailKind::Verification, email.as_str())
         };
-        self.request_mail(&mail).await
+        self.request_mail(&mail).await?;
+        let event = caller.event(EventKind::EmailVerificationRequest, Outcome::Success);
+        self.0.audit.record(&event.of_account(&self.pseudonym(&email)));
+        Ok(())
     }
 }
 

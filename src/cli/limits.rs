@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::json;
 
-use super::operator::{self, Refusal};
+use super::operator::{self, Beside, Reach, Refusal};
 use super::table::table;
 use crate::accounts::{Email, counted_as};
 use crate::clock::{Clock, Timestamp};
@@ -58,28 +58,32 @@ impl From<OperatorError> for Refusal {
 
 pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode {
     match operator::configured(env_file) {
-        Ok(config) => operator::conclude(answer(&config, command).await.map(|text| super::print(&text))),
+        Ok(config) => {
+            let answer = Box::pin(answer(config, command)).await;
+            operator::conclude(answer.map(|text| super::print(&text)))
+        }
         Err(code) => code,
     }
 }
 
-async fn answer(config: &Config, command: &Command) -> Result<String, Refusal> {
+async fn answer(config: Config, command: &Command) -> Result<String, Refusal> {
     let connect = || Counters::connect(&config.rate_limit, &config.operator_socket);
     match command {
         Command::List { json } => {
             let readings = connect().await?.all().await?;
-            Ok(printed(config, readings, *json))
+            Ok(printed(&config, readings, *json))
         }
         Command::Show { subject, json } => {
-            let subjects = subjects(config, subject).await?;
+            let subjects = subjects(&config, subject).await?;
             let readings = connect().await?.of(&subjects).await?;
-            Ok(printed(config, readings, *json))
+            Ok(printed(&config, readings, *json))
         }
         Command::Reset { subject, json } => {
-            let subjects = subjects(config, subject).await?;
+            let subjects = subjects(&config, subject).await?;
             let counters = connect().await?;
-            forget_days(config, &subjects).await?;
+            forget_days(&config, &subjects).await?;
             let emptied = counters.reset(&subjects).await?;
+            record(config, subject, &subjects).await;
             Ok(match emptied {
                 _ if *json => format!("{:#}\n", json!({ "emptied": emptied })),
                 0 => format!("nothing was counted of {subject}\n"),
@@ -87,6 +91,29 @@ async fn answer(config: &Config, command: &Command) -> Result<String, Refusal> {
                 count => format!("{count} counters of {subject} were emptied\n"),
             })
         }
+    }
+}
+
+/// Writes down who was set free, where there is a database. It was done all the same while that is away.
+async fn record(config: Config, subject: &str, subjects: &[Subject]) {
+    let recorded = async {
+        let Some(database) = operator::database(&config).await? else {
+            return Ok(());
+        };
+        let beside = Beside::connect(config, database, Reach::Database).await?;
+        let recorded = if let Ok(email) = Email::parse(subject) {
+            beside.accounts.record_cleared_account(&beside.by, &email).await
+        } else {
+            for subject in subjects {
+                beside.accounts.record_cleared(&beside.by, subject);
+            }
+            Ok(())
+        };
+        beside.close().await;
+        recorded.map_err(|error| Refusal::database(&error))
+    };
+    if let Err(Refusal::Argument(why) | Refusal::Failure(why)) = recorded.await {
+        super::say_error(&format!("it is not in the audit log: {why}"));
     }
 }
 

@@ -58,6 +58,11 @@ on_both_engines! {
         assert_eq!(world.mails(EMAIL).await.len(), 1);
         assert!(world.mails("nobody@example.com").await.is_empty());
         assert!(world.accounts.resend_verification("no address", &caller(1)).await.is_err());
+        // Each is recorded alike, whatever came of it.
+        let events = world.events().await;
+        let asked: Vec<_> = events.iter().filter(|row| row.event == "email_verification_request").collect();
+        assert_eq!(asked.len(), 2);
+        assert!(asked.iter().all(|row| row.outcome == "success" && row.account.is_some() && row.user_id.is_none()));
     }
 }
 

@@ -29,6 +29,14 @@ fn json_lines(stile: Stile, arguments: &[&str]) -> Vec<Value> {
     serde_json::from_str(&text).unwrap()
 }
 
+/// The resets in the audit log, the newest first.
+fn recorded(stile: Stile, more: &[&str]) -> Vec<Value> {
+    let event = ["audit", "--event", "admin_limits_cleared", "--json"];
+    let ended = stile.run(&[&event, more].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    serde_json::from_str(&ended.out).unwrap()
+}
+
 /// How many pass of `count` requests to one process.
 async fn ask(process: &Process, client: &str, count: usize) -> usize {
     let mut answers = Vec::new();
@@ -176,6 +184,18 @@ async fn an_account_is_found_by_its_address_and_freed_from_wherever_it_is_known(
     let counted: Value =
         serde_json::from_str(&done(stile(), &["reset", "ada@example.com", "--json"])).unwrap();
     assert_eq!(counted, serde_json::json!({"emptied": 1}));
+    let rows = recorded(stile(), &["--user", "ada@example.com"]);
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert!(rows.iter().all(|row| row["target_id"].is_string()), "{rows:?}");
+
+    // While the database is away a client is freed all the same, and that it is written nowhere is told.
+    let away = stile().set("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d");
+    let ended = run(away, &["reset", "127.0.0.1"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.out.contains("of 127.0.0.1") && ended.err.contains("not in the audit log"),
+        "{ended:?}"
+    );
 }
 
 /// What `list` prints of the workers of an E2E suite is understood too.
@@ -282,6 +302,10 @@ async fn a_process_that_counts_in_memory_is_reached_through_its_socket() {
     );
     done(stile(), &["reset", "ada@example.com"]);
     assert!(json_lines(stile(), &["show", "ada@example.com"]).is_empty());
+    let rows = recorded(stile(), &[]);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_eq!(rows[1]["reason"], "ip:10.52.0.1");
+    assert_eq!(recorded(stile(), &["--user", "ada@example.com"]), rows[..1]);
 
     // A second one on the same folder takes nothing from the first, and the first one's end takes nothing from a third.
     let second = stile().start();

@@ -8,6 +8,7 @@ use crate::audit::{EventKind, Outcome};
 use crate::rate_limit::Subject;
 use crate::rate_limit::operator::OperatorError;
 use crate::rate_limit::store::Reading;
+use crate::storage::{self, StorageError};
 
 impl Accounts {
     /// Every counter that counts anything, of anybody.
@@ -32,6 +33,29 @@ impl Accounts {
         let cleared = self.clear_account(id).await;
         self.record_done(by, EventKind::AdminLimitsCleared, id, &cleared);
         cleared
+    }
+
+    /// Records that the counters of `subject` were emptied by other means than this limiter.
+    pub fn record_cleared(&self, by: &Administrator, subject: &Subject) {
+        let event = by.event(EventKind::AdminLimitsCleared, Outcome::Success);
+        self.0.audit.record(&event.because(&subject.tag()));
+    }
+
+    /// The same of everything that is counted of an address, whether it has an account or not.
+    pub async fn record_cleared_account(
+        &self,
+        by: &Administrator,
+        email: &Email,
+    ) -> Result<(), StorageError> {
+        let mut on = self.0.database.read().await?;
+        let found = storage::find_user_by_email(&mut on, email.as_str()).await?;
+        let account = self.pseudonym(email);
+        let mut event = by
+            .event(EventKind::AdminLimitsCleared, Outcome::Success)
+            .of_account(&account);
+        event.target_id = found.map(|found| found.id);
+        self.0.audit.record(&event);
+        Ok(())
     }
 
     async fn clear_account(&self, id: Uuid) -> Result<usize, AdminError> {

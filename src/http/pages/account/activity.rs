@@ -55,6 +55,7 @@ fn in_words(event: &Activity) -> &str {
         ("password_reset_request", _) => "Link to set a new password asked for",
         ("password_reset_success", false) => "New password set by a mailed link",
         ("password_reset_success", true) => "New password not set",
+        ("email_verification_request", _) => "Link to confirm the e-mail address asked for",
         ("email_verified", false) => "E-mail address confirmed",
         ("email_verified", true) => "E-mail address not confirmed",
         ("email_change_request", false) => "Change of e-mail address asked for",
