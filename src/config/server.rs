@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Environment;
 use super::error::printable;
 use super::reader::Reader;
+use super::source::Source;
 use crate::telemetry;
 
 /// How the server ends after SIGTERM.
@@ -103,16 +104,19 @@ pub(super) fn tls_ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
     reader.optional(
         "TLS_CA_FILE",
         |path: &PathBuf| path.display().to_string(),
-        |text| {
-            let path = source.path(text);
-            let pem = std::fs::read_to_string(&path)
-                .map_err(|error| format!("`{}` cannot be read: {}", printable(text), error.kind()))?;
-            if !pem.contains("-----BEGIN CERTIFICATE-----") {
-                return Err(format!("`{}` holds no certificate in PEM", printable(text)));
-            }
-            Ok(path)
-        },
+        |text| certificate_file(source, text),
     )
+}
+
+/// The path of a file that holds certificates.
+pub(super) fn certificate_file(source: &Source, text: &str) -> Result<PathBuf, String> {
+    let path = source.path(text);
+    let pem = std::fs::read_to_string(&path)
+        .map_err(|error| format!("`{}` cannot be read: {}", printable(text), error.kind()))?;
+    if !pem.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(format!("`{}` holds no certificate in PEM", printable(text)));
+    }
+    Ok(path)
 }
 
 pub(super) fn telemetry(reader: &mut Reader<'_>, environment: Environment) -> telemetry::Settings {

@@ -2,6 +2,7 @@
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -10,11 +11,15 @@ use url::Url;
 
 use super::dsn;
 use super::error::printable;
-use super::reader::Reader;
+use super::reader::{Reader, whole};
+use super::server::certificate_file;
 use crate::telemetry::traces::{Sampling, Settings};
 
 /// Where one endpoint serves every signal, traces have this path on it.
 const TRACES_PATH: &str = "/v1/traces";
+
+/// Ten minutes: what is longer was meant in another unit.
+const LONGEST_TIMEOUT_MS: u64 = 600_000;
 
 const SAMPLERS: &str = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio";
 
@@ -53,6 +58,8 @@ pub(super) fn read(reader: &mut Reader<'_>, tls_ca_file: Option<PathBuf>) -> Opt
         "none",
         may_leave,
     );
+    let timeout = timeout(reader, may_leave);
+    let certificates = certificates(reader, may_leave).or(tls_ca_file);
     let of_all = headers(reader, "OTEL_EXPORTER_OTLP_HEADERS");
     let headers = headers(reader, "OTEL_EXPORTER_OTLP_TRACES_HEADERS").or(of_all);
     let show = |pairs: &Vec<(String, String)>| {
@@ -73,7 +80,8 @@ pub(super) fn read(reader: &mut Reader<'_>, tls_ca_file: Option<PathBuf>) -> Opt
         service_name,
         resource,
         sampling,
-        tls_ca_file,
+        timeout,
+        certificates,
     })
 }
 
@@ -96,6 +104,38 @@ fn only(
             Err(format!("`{}` is not supported; {advice}", printable(text)))
         });
     }
+}
+
+/// Milliseconds, as in the standard. Like the protocol, it may be meant for other programs where nothing leaves.
+fn timeout(reader: &mut Reader<'_>, may_leave: bool) -> Duration {
+    let mut millis = |name, default| {
+        reader.value(name, default, u64::to_string, |text| {
+            if may_leave {
+                whole(text, &(1..=LONGEST_TIMEOUT_MS))
+            } else {
+                Ok(default)
+            }
+        })
+    };
+    let of_all = millis("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000);
+    Duration::from_millis(millis("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", of_all))
+}
+
+/// Authorities for the collector alone, in the place of `TLS_CA_FILE`.
+fn certificates(reader: &mut Reader<'_>, may_leave: bool) -> Option<PathBuf> {
+    let source = reader.source;
+    let mut file = |name| {
+        let show = |path: &PathBuf| path.display().to_string();
+        reader.optional(name, show, |text| {
+            if may_leave {
+                certificate_file(source, text)
+            } else {
+                Ok(source.path(text))
+            }
+        })
+    };
+    let of_all = file("OTEL_EXPORTER_OTLP_CERTIFICATE");
+    file("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE").or(of_all)
 }
 
 fn endpoint(reader: &mut Reader<'_>, name: &'static str) -> Option<Url> {

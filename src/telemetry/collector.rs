@@ -21,9 +21,6 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
-/// The longest that one exchange may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
 /// A collector says little.
 const MOST_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -32,7 +29,7 @@ const MOST_ANSWER_BYTES: usize = 64 * 1024;
 enum ExchangeError {
     #[error("the endpoint names no host")]
     NoHost,
-    #[error("no answer within {} seconds", PATIENCE.as_secs())]
+    #[error("no answer in time")]
     Timeout,
 }
 
@@ -40,6 +37,8 @@ enum ExchangeError {
 #[derive(Clone)]
 pub(super) struct Collector {
     headers: HeaderMap,
+    /// The longest that one exchange may take.
+    timeout: Duration,
     tls: TlsConnector,
     runtime: Handle,
 }
@@ -51,16 +50,20 @@ impl std::fmt::Debug for Collector {
 }
 
 impl Collector {
-    /// Sends `headers` with each batch. Trusts the built-in roots and those of `tls_ca_file`; never without verification.
-    pub(super) fn new(tls_ca_file: Option<&Path>, mut headers: HeaderMap) -> Result<Self, String> {
+    /// Sends `headers` with each batch. Trusts the built-in roots and those of the file; never without verification.
+    pub(super) fn new(
+        certificates: Option<&Path>,
+        mut headers: HeaderMap,
+        timeout: Duration,
+    ) -> Result<Self, String> {
         let name = concat!("stile/", env!("CARGO_PKG_VERSION"));
         headers
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(name));
         let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        if let Some(path) = tls_ca_file {
-            let certificates =
-                CertificateDer::pem_file_iter(path).map_err(|_| "TLS_CA_FILE cannot be read".to_owned())?;
+        if let Some(path) = certificates {
+            let certificates = CertificateDer::pem_file_iter(path)
+                .map_err(|_| "the file of certificates cannot be read".to_owned())?;
             roots.add_parsable_certificates(certificates.flatten());
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -71,6 +74,7 @@ impl Collector {
             .with_no_client_auth();
         Ok(Self {
             headers,
+            timeout,
             tls: TlsConnector::from(Arc::new(config)),
             runtime: Handle::current(),
         })
@@ -126,10 +130,11 @@ impl HttpClient for Collector {
         let mut headers = self.headers.clone();
         headers.extend(content_type.map(|content_type| (CONTENT_TYPE, content_type)));
         *request.headers_mut() = headers;
-        let exchange = self.clone().exchange(request);
+        let (timeout, exchange) = (self.timeout, self.clone().exchange(request));
         let exchange = async move {
-            let within_patience = tokio::time::timeout(PATIENCE, exchange);
-            within_patience
+            // Made in here: outside there is no clock to wait by.
+            let in_time = tokio::time::timeout(timeout, exchange);
+            in_time
                 .await
                 .unwrap_or_else(|_| Err(ExchangeError::Timeout.into()))
         };

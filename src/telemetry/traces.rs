@@ -56,8 +56,10 @@ pub struct Settings {
     pub resource: Vec<(String, String)>,
     /// `OTEL_TRACES_SAMPLER` and its argument.
     pub sampling: Sampling,
-    /// `TLS_CA_FILE`: authorities trusted besides the built-in roots.
-    pub tls_ca_file: Option<PathBuf>,
+    /// The longest that one batch may take (`OTEL_EXPORTER_OTLP_TIMEOUT`).
+    pub timeout: Duration,
+    /// Authorities trusted besides the built-in roots (`OTEL_EXPORTER_OTLP_CERTIFICATE`, else `TLS_CA_FILE`).
+    pub certificates: Option<PathBuf>,
 }
 
 /// Which requests are traced.
@@ -99,14 +101,15 @@ pub struct Traces(SdkTracerProvider);
 impl Traces {
     /// Prepares handing on. The collector needs not be there. To be called on the program's runtime.
     pub fn new(settings: &Settings) -> Result<Self, StartError> {
-        let collector =
-            Collector::new(settings.tls_ca_file.as_deref(), settings.headers.clone()).map_err(StartError)?;
+        let certificates = settings.certificates.as_deref();
+        let collector = Collector::new(certificates, settings.headers.clone(), settings.timeout);
+        let collector = collector.map_err(StartError)?;
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(collector)
             .with_endpoint(settings.endpoint.expose_secret())
             .with_protocol(Protocol::HttpBinary)
-            .with_timeout(super::collector::PATIENCE)
+            .with_timeout(settings.timeout)
             .build()
             // The text could repeat the endpoint.
             .map_err(|_| StartError("the endpoint is not usable".to_owned()))?;

@@ -257,6 +257,10 @@ const BAD: &[(&str, &[&str])] = &[
     ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &[]),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", &[]),
     ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", &[]),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", &[]),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", &[]),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", &[]),
+    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", &[]),
     ("OTEL_TRACES_EXPORTER", &[]),
     ("OTEL_SDK_DISABLED", &["yes", "1"]),
     ("OTEL_SERVICE_NAME", &[]),
@@ -520,6 +524,39 @@ fn what_the_collector_would_not_get_is_refused() {
     assert!(of(&of_others).unwrap().traces.is_some());
     let of_ours = with(&named, &[(OF_ALL, "http/protobuf"), (OF_TRACES, "grpc")]);
     assert_eq!(blamed(of(&of_ours)), [OF_TRACES]);
+}
+
+#[test]
+fn a_batch_has_the_time_and_the_authorities_that_the_standard_names() {
+    const OF_ALL: &str = "OTEL_EXPORTER_OTLP_TIMEOUT";
+    const OF_TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT";
+    let named = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")];
+    let seconds = |more: &[(&'static str, &'static str)]| {
+        let config = of(&with(&named, more)).unwrap();
+        config.traces.unwrap().timeout.as_secs()
+    };
+    assert_eq!(seconds(&[]), 10);
+    assert_eq!(seconds(&[(OF_ALL, "")]), 10);
+    assert_eq!(seconds(&[(OF_ALL, "2000")]), 2);
+    assert_eq!(seconds(&[(OF_ALL, "2000"), (OF_TRACES, "3000")]), 3);
+    for (names, values) in [
+        ([OF_ALL, OF_TRACES], &["10s", "0", "-1", "1.5", "86400000"][..]),
+        (
+            [
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+            ],
+            &["/nowhere.pem", "/etc/passwd"],
+        ),
+    ] {
+        for (name, value) in names
+            .iter()
+            .flat_map(|name| values.iter().map(move |value| (*name, *value)))
+        {
+            assert!(of(&[(name, value)]).is_ok(), "{name}={value} without an endpoint");
+            assert_eq!(blamed(of(&with(&named, &[(name, value)]))), [name], "{value}");
+        }
+    }
 }
 
 #[test]

@@ -304,8 +304,38 @@ async fn a_collector_over_tls_is_verified() {
 
     let file = folder.path().join("authority.pem");
     std::fs::write(&file, localhost.authority).unwrap();
-    let _stile = traced(folder.path(), &endpoint)
-        .set("TLS_CA_FILE", file.to_str().unwrap())
+    // The collector's own authorities come before those of everything else.
+    let others = folder.path().join("others.pem");
+    std::fs::write(&others, Localhost::certified().authority).unwrap();
+    for (name, of_all) in [
+        ("TLS_CA_FILE", None),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", Some("TLS_CA_FILE")),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+            Some("OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        ),
+    ] {
+        collector.batches.lock().unwrap().clear();
+        let mut stile = traced(folder.path(), &endpoint).set(name, file.to_str().unwrap());
+        if let Some(of_all) = of_all {
+            stile = stile.set(of_all, others.to_str().unwrap());
+        }
+        let _stile = stile.start();
+        collector.span("GET /readyz").await;
+    }
+}
+
+/// A collector that takes a batch and never answers holds it no longer than it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_has_the_time_that_is_set() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let stile = traced(folder.path(), &endpoint)
+        .set("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")
+        .set("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "200")
         .start();
-    collector.span("GET /readyz").await;
+    stile
+        .out
+        .wait_for(|line| line.contains("takes no traces"), || stile.has_ended());
 }
