@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
 
 use super::error::printable;
@@ -138,6 +138,45 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network
-        .map(|network| network.trunc())
+        .map(|network| canonical(network).trunc())
         .map_err(|_| format!("`{}` is no network such as 10.0.0.0/8", printable(text)))
+}
+
+/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`: addresses are compared as what they are (RFC 4291, section 2.5.5.2), so that it
+/// would never hold anybody.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let IpAddr::V4(address) = network.addr().to_canonical() else {
+        return network;
+    };
+    let length = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(_) => network.prefix_len().checked_sub(MAPPED),
+    };
+    length
+        .and_then(|length| Ipv4Net::new(address, length).ok())
+        .map_or(network, IpNet::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_network_in_ipv6_writing_is_an_ipv4_network() {
+        for (text, read) in [
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:a01:203/128", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            // More than IPv4 lies in it.
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            ("::/0", "::/0"),
+            ("::10.1.2.3", "::a01:203/128"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("2001:db8::1", "2001:db8::1/128"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), read, "{text}");
+        }
+    }
 }
