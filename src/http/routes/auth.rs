@@ -129,11 +129,7 @@ async fn login(
 struct RefreshBody {
     /// Absent: the refresh token's cookie is used.
     #[serde(default)]
-    #[validate(length(max = 1024))]
-    #[schema(
-        max_length = 1024,
-        example = "8xJmC1hQb3fT5vN7pR9sW2.kY4uZ6aD8gH0jL3qE5rT7yU9iO1pS3dF"
-    )]
+    #[schema(example = "8xJmC1hQb3fT5vN7pR9sW2.kY4uZ6aD8gH0jL3qE5rT7yU9iO1pS3dF")]
     refresh_token: Option<String>,
     #[serde(default)]
     #[schema(example = false)]
@@ -179,11 +175,7 @@ async fn refresh(
 struct LogoutBody {
     /// Any refresh token that the session ever had.
     #[serde(default)]
-    #[validate(length(max = 1024))]
-    #[schema(
-        max_length = 1024,
-        example = "8xJmC1hQb3fT5vN7pR9sW2.kY4uZ6aD8gH0jL3qE5rT7yU9iO1pS3dF"
-    )]
+    #[schema(example = "8xJmC1hQb3fT5vN7pR9sW2.kY4uZ6aD8gH0jL3qE5rT7yU9iO1pS3dF")]
     refresh_token: Option<String>,
 }
 

@@ -27,9 +27,8 @@ pub fn routes() -> Routes {
 #[derive(Deserialize, ToSchema, Validate)]
 #[schema(as = VerificationToken)]
 struct VerifyBody {
-    #[validate(length(max = 1024))]
     /// From the mailed link.
-    #[schema(max_length = 1024, example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
+    #[schema(example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
     token: String,
 }
 

@@ -61,9 +61,8 @@ async fn request(
 #[derive(Deserialize, ToSchema, Validate)]
 #[schema(as = ResetToken)]
 struct VerifyBody {
-    #[validate(length(max = 1024))]
     /// From the mailed link.
-    #[schema(max_length = 1024, example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
+    #[schema(example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
     token: String,
 }
 
@@ -111,9 +110,8 @@ async fn verify(
 #[derive(Deserialize, ToSchema, Validate)]
 #[schema(as = PasswordReset)]
 struct ConfirmBody {
-    #[validate(length(max = 1024))]
     /// From the mailed link.
-    #[schema(max_length = 1024, example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
+    #[schema(example = "q8fJ2xkS0bq3n6mYtqA7Zc1dE9uR4vWk5oLhG_pTiXs")]
     token: String,
     #[validate(custom(function = text))]
     /// Not common, not easy to guess; `PASSWORD_MIN_LENGTH` and `PASSWORD_MIN_SCORE` say how much.
