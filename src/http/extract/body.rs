@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use validator::{Validate, ValidationError};
 
 use crate::field::{FieldError, is_no_text};
@@ -135,7 +135,8 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &[u8], is_json: bool) -> Result<
         let refused = field("", "wrong_type", "The body must be a JSON object.");
         return Err(ApiError::validation_failed(vec![refused]));
     }
-    let parsed: T = serde_path_to_error::deserialize(value).map_err(|error| wrong_shape(&error))?;
+    let parsed: T =
+        serde_path_to_error::deserialize(value).map_err(|error| wrong_shapes::<T>(bytes, &error))?;
     match parsed.validate() {
         Ok(()) => Ok(parsed),
         Err(errors) => Err(ApiError::validation_failed(broken_rules(&errors))),
@@ -150,8 +151,42 @@ fn field(pointer: &str, code: &'static str, message: &str) -> FieldError {
     }
 }
 
+/// Every field that is missing or of the wrong type. serde stops at the first, so that one is filled in or taken out, and
+/// serde asked again.
+fn wrong_shapes<T: DeserializeOwned>(bytes: &[u8], first: &ShapeError) -> ApiError {
+    let mut found = vec![wrong_shape(first)];
+    let mut object: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
+    while let Some(last) = found.last() {
+        let name = last.pointer.trim_start_matches('/').to_owned();
+        if last.code == "required" {
+            object.insert(name, Value::from(""));
+        } else {
+            object.remove(&name);
+        }
+        let asked_again = serde_path_to_error::deserialize::<_, T>(Value::Object(object.clone()));
+        let Some(next) = asked_again.err().map(|error| wrong_shape(&error)) else {
+            break;
+        };
+        let is_known = |known: &FieldError| known.pointer == next.pointer && known.code == next.code;
+        if found.iter().any(is_known) {
+            break;
+        }
+        found.push(next);
+    }
+    // What was taken out may be missing then: it is told once, as what it was.
+    let mut told: Vec<FieldError> = Vec::new();
+    for fault in found {
+        if told.iter().all(|known| known.pointer != fault.pointer) {
+            told.push(fault);
+        }
+    }
+    ApiError::validation_failed(told)
+}
+
+type ShapeError = serde_path_to_error::Error<serde_json::Error>;
+
 /// serde's own message repeats the value, so only where and which kind of error is taken from it.
-fn wrong_shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn wrong_shape(error: &ShapeError) -> FieldError {
     let mut pointer = String::new();
     for segment in error.path() {
         if let serde_path_to_error::Segment::Map { key } = segment {
@@ -163,15 +198,14 @@ fn wrong_shape(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErro
     let missing = text
         .strip_prefix("missing field `")
         .and_then(|rest| rest.split_once('`'));
-    let refused = match missing {
+    match missing {
         Some((name, _)) => field(
             &format!("{pointer}/{name}"),
             "required",
             "This field is required.",
         ),
         None => field(&pointer, "wrong_type", "This field has the wrong type."),
-    };
-    ApiError::validation_failed(vec![refused])
+    }
 }
 
 /// For text that people type. Tokens need no such check: whatever is no token of ours is a bad token.
@@ -267,6 +301,40 @@ mod tests {
             (422, vec![("/email".into(), "wrong_type")])
         );
         assert_eq!(refuse("[]"), (422, vec![(String::new(), "wrong_type")]));
+    }
+
+    #[test]
+    fn all_missing_and_wrong_typed_fields_are_told_at_once_and_each_once() {
+        #[derive(Debug, serde::Deserialize, Validate)]
+        #[expect(dead_code, reason = "only their types matter here")]
+        struct Many {
+            email: String,
+            count: u32,
+            #[serde(default)]
+            flag: Option<bool>,
+            password: String,
+            tags: Vec<String>,
+        }
+        let refuse = |body: &str| {
+            let error = parse::<Many>(body.as_bytes(), true).unwrap_err();
+            let told = error.problem().errors.iter();
+            told.map(|fault| format!("{} {}", fault.pointer, fault.code))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            refuse(r#"{"count":1,"tags":[]}"#),
+            ["/email required", "/password required"]
+        );
+        assert_eq!(
+            refuse(r#"{"email":7,"count":1,"flag":"yes","tags":[]}"#),
+            ["/email wrong_type", "/flag wrong_type", "/password required"]
+        );
+        // A number that is missing cannot be filled in with a text: what stands behind it stays untold.
+        assert_eq!(refuse("{}"), ["/email required", "/count required"]);
+        assert_eq!(
+            refuse(r#"{"email":"a","count":1,"password":"b","tags":[1]}"#),
+            ["/tags wrong_type"]
+        );
     }
 
     #[test]
