@@ -12,7 +12,8 @@
 //! 5  accounts | api_tokens                       use cases: log in, refresh, reset, sessions | issue, prove, spend
 //! 6  audit                                       one security event -> one log line and one row
 //! 7  storage | rate_limit | credentials | mail   each knows only itself
-//! 8  clock | telemetry | field | brand           the present moment; logs, numbers, spans; a broken rule; the looks
+//! 8  telemetry                                   logs, numbers, spans
+//! 9  clock | field | brand                       the present moment; a broken rule; the looks
 //! ```
 //!
 //! Each room owns a `Settings` type that cannot hold a wrong value. `config` alone reads the

@@ -5,6 +5,7 @@
 //! break or terminal escape that came with a user's text.
 
 mod collector;
+mod json;
 pub mod metrics;
 pub mod traces;
 
@@ -20,6 +21,9 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::clock::Clock;
+use json::JsonLines;
 
 pub use traces::Traces;
 
@@ -149,10 +153,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
+        .event_format(JsonLines(Clock::system()))
         .with_writer(writer)
 }
 
