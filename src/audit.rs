@@ -208,15 +208,37 @@ impl<'a> Event<'a> {
 #[derive(Clone)]
 pub struct Audit(Arc<Inner>);
 
-/// What refused whom: reason and address.
-type Refusal = (Option<String>, Option<IpAddr>);
+/// Refusals by a limit, of which a flood must not become a flood of rows: one row for each client and rule in a [`FLUSH`],
+/// with their number.
+#[derive(Default)]
+struct Refusals {
+    /// By address; those of one differ in their reason.
+    rows: HashMap<Option<IpAddr>, Vec<AuditRow>>,
+    kinds: usize,
+}
+
+impl Refusals {
+    /// False where there is no room for another kind.
+    fn count(&mut self, event: &Event<'_>, first: impl FnOnce() -> AuditRow) -> bool {
+        let of_client = self.rows.get_mut(&event.client_ip).into_iter().flatten();
+        let mut same = of_client.filter(|row| row.reason.as_deref() == event.reason);
+        if let Some(known) = same.next() {
+            known.occurrences += 1;
+            return true;
+        }
+        if self.kinds == REFUSALS {
+            return false;
+        }
+        self.kinds += 1;
+        self.rows.entry(event.client_ip).or_default().push(first());
+        true
+    }
+}
 
 struct Inner {
     clock: Clock,
     rows: mpsc::Sender<AuditRow>,
-    /// Refusals by a limit, of which a flood must not become a flood of rows: one row for each rule and client
-    /// in a [`FLUSH`], with their number.
-    refusals: Mutex<HashMap<Refusal, AuditRow>>,
+    refusals: Mutex<Refusals>,
     dropped: AtomicU64,
     stop: CancellationToken,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -273,10 +295,13 @@ impl Audit {
     }
 
     fn queue(&self, event: &Event<'_>) {
-        let row = self.row(event);
-        if event.kind == EventKind::RateLimited {
-            self.0.add_refusal((row.reason.clone(), event.client_ip), row);
-        } else if self.0.rows.try_send(row).is_err() {
+        let has_room = if event.kind == EventKind::RateLimited {
+            let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            refusals.count(event, || self.row(event))
+        } else {
+            self.0.rows.try_send(self.row(event)).is_ok()
+        };
+        if !has_room {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -316,19 +341,9 @@ impl Audit {
 }
 
 impl Inner {
-    fn add_refusal(&self, key: Refusal, row: AuditRow) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = refusals.get_mut(&key) {
-            known.occurrences += 1;
-        } else if refusals.len() < REFUSALS {
-            refusals.insert(key, row);
-        } else {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     fn take_refusals(&self) -> impl Iterator<Item = AuditRow> + use<> {
-        std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner)).into_values()
+        let taken = std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner));
+        taken.rows.into_values().flatten()
     }
 }
 
