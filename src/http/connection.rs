@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ async fn exchange(
     router: &Router,
     stop: &CancellationToken,
 ) -> Option<Resting> {
-    let activity = Arc::new(Activity::new(headers_until));
+    let activity = Arc::new(Activity::default());
     let service = hyper::service::service_fn({
         let activity = Arc::clone(&activity);
         move |request| {
@@ -116,7 +116,8 @@ async fn exchange(
         .header_read_timeout(None)
         .max_buf_size(MOST_HEAD_BYTES)
         .serve_connection(io, service);
-    let mut alarm = pin!(tokio::time::sleep_until(activity.deadline()));
+    let mut sleep = pin!(tokio::time::sleep_until(headers_until));
+    let mut alarm = Alarm::new(headers_until);
     let (mut pausing, mut stopping) = (false, false);
     loop {
         tokio::select! {
@@ -133,7 +134,7 @@ async fn exchange(
                 let begun = Bytes::copy_from_slice(&parts.read_buf);
                 return Some(Resting { begun, ..resting });
             }
-            () = expired(alarm.as_mut(), &activity) => {
+            () = poll_fn(|task| alarm.poll(sleep.as_mut(), task, &activity)) => {
                 // hyper lets go of an idle connection at once. If it does not, it waits for the rest of a body
                 // that nobody wants, and what follows on that stream could be taken for a request.
                 if pausing || !activity.is_idle() {
@@ -150,25 +151,43 @@ async fn exchange(
     }
 }
 
-/// Waits for the deadline, wherever it moves meanwhile. It moves only while the connection is served, and
-/// this is polled right after that, so an earlier deadline is seen at once.
-async fn expired(mut alarm: Pin<&mut Sleep>, activity: &Activity) {
-    poll_fn(|task| {
-        loop {
-            let deadline = activity.deadline();
-            // A later deadline is looked up when the alarm rings: no work for each request.
-            if deadline < alarm.deadline() {
-                alarm.as_mut().reset(deadline);
-            }
-            std::task::ready!(alarm.as_mut().poll(task));
-            let deadline = activity.deadline();
-            if deadline <= Instant::now() {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(deadline);
+/// Until when a connection may do what it is doing.
+struct Alarm {
+    /// The change of activity that it was set for.
+    seen: u32,
+    deadline: Option<Instant>,
+}
+
+impl Alarm {
+    fn new(headers_until: Instant) -> Self {
+        Self {
+            seen: 0,
+            deadline: Some(headers_until),
         }
-    })
-    .await;
+    }
+
+    /// Ready when the time is over. To be polled after each step of the connection: a change is noticed, and its deadline
+    /// set, here, so that the clock is asked once for each request.
+    fn poll(&mut self, mut sleep: Pin<&mut Sleep>, task: &mut Context<'_>, activity: &Activity) -> Poll<()> {
+        let changes = activity.changes.load(Ordering::Relaxed);
+        if changes != self.seen {
+            self.seen = changes;
+            self.deadline = activity.allowed().map(|allowed| Instant::now() + allowed);
+        }
+        // Only an earlier deadline moves the timer at once. A later one, or none, is looked up when it rings: no work for
+        // each request.
+        if let Some(deadline) = self.deadline.filter(|deadline| *deadline < sleep.deadline()) {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            std::task::ready!(sleep.as_mut().poll(task));
+            let now = Instant::now();
+            match self.deadline {
+                Some(deadline) if deadline <= now => return Poll::Ready(()),
+                later => sleep.as_mut().reset(later.unwrap_or(now + IDLE_FOR)),
+            }
+        }
+    }
 }
 
 async fn answer(
@@ -184,12 +203,12 @@ async fn answer(
     response
 }
 
-/// What a connection is doing, and until when it may.
+/// What a connection is doing. Only its own task writes it.
+#[derive(Default)]
 struct Activity {
-    begun: Instant,
     phase: AtomicU8,
-    /// Milliseconds after `begun`.
-    deadline: AtomicU64,
+    /// How often the phase has changed.
+    changes: AtomicU32,
 }
 
 const READING_HEADERS: u8 = 0;
@@ -198,48 +217,39 @@ const SENDING: u8 = 2;
 const IDLE: u8 = 3;
 
 impl Activity {
-    fn new(headers_until: Instant) -> Self {
-        let begun = Instant::now();
-        Self {
-            begun,
-            phase: AtomicU8::new(READING_HEADERS),
-            deadline: AtomicU64::new(millis(headers_until.duration_since(begun))),
-        }
+    fn enter(&self, phase: u8) {
+        self.phase.store(phase, Ordering::Relaxed);
+        let changes = self.changes.load(Ordering::Relaxed);
+        self.changes.store(changes.wrapping_add(1), Ordering::Relaxed);
     }
 
-    fn enter(&self, phase: u8, allowed: Duration) {
-        self.deadline
-            .store(millis(self.begun.elapsed() + allowed), Ordering::Relaxed);
-        self.phase.store(phase, Ordering::Release);
-    }
-
-    /// While a request is answered the handler's own limits hold, so the alarm only looks again later.
-    fn deadline(&self) -> Instant {
-        if self.phase.load(Ordering::Acquire) == ANSWERING {
-            return Instant::now() + REST_AFTER;
+    /// How long the present phase may take.
+    fn allowed(&self) -> Option<Duration> {
+        match self.phase.load(Ordering::Relaxed) {
+            READING_HEADERS => Some(HEADERS_WITHIN),
+            // The handler's own limits hold.
+            ANSWERING => None,
+            // Who does not read his answer has as long as who does not ask.
+            SENDING => Some(IDLE_FOR),
+            _ => Some(REST_AFTER),
         }
-        self.begun + Duration::from_millis(self.deadline.load(Ordering::Relaxed))
     }
 
     fn is_idle(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == IDLE
+        self.phase.load(Ordering::Relaxed) == IDLE
     }
 
     fn bytes_arrived(&self) {
         if self.is_idle() {
-            self.enter(READING_HEADERS, HEADERS_WITHIN);
+            self.enter(READING_HEADERS);
         }
     }
 
     fn all_sent(&self) {
-        if self.phase.load(Ordering::Acquire) == SENDING {
-            self.enter(IDLE, REST_AFTER);
+        if self.phase.load(Ordering::Relaxed) == SENDING {
+            self.enter(IDLE);
         }
     }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A request being answered; dropped when its answer is ready to be sent, or when its client went away.
@@ -247,15 +257,14 @@ struct InFlight(Arc<Activity>);
 
 impl InFlight {
     fn begin(activity: &Arc<Activity>) -> Self {
-        activity.phase.store(ANSWERING, Ordering::Release);
+        activity.enter(ANSWERING);
         Self(Arc::clone(activity))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // Who does not read his answer has as long as who does not ask.
-        self.0.enter(SENDING, IDLE_FOR);
+        self.0.enter(SENDING);
     }
 }
 
