@@ -10,6 +10,7 @@ mod table;
 
 use std::borrow::Cow;
 
+use axum::body::Body;
 use axum::http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::field::FieldError;
+use crate::http::stages::limits::MOST_HEADERS;
 
 pub use table::Code;
 
@@ -114,8 +116,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        // All that stages will add has room at once.
+        headers.reserve(MOST_HEADERS);
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

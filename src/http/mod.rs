@@ -27,7 +27,6 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method};
 use ipnet::IpNet;
 use tokio::sync::RwLock;
-use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::accounts::Accounts;
@@ -218,32 +217,37 @@ pub fn router(parts: Parts) -> Router {
         Some(_) => routes::test::router(&http),
         None => Router::new(),
     };
-    let suite = test_endpoints.map(|TestEndpoints { key }| {
+    let suite = || {
         let http = Arc::clone(&http);
-        Around(Suite { http, key })
-    });
-    let origin = cookies_are_on.then(|| Around(Origin(Arc::clone(&http))));
+        test_endpoints
+            .clone()
+            .map(|TestEndpoints { key }| Suite { http, key })
+    };
+    let limits = || Limits(Arc::clone(&http));
+    let origin = cookies_are_on.then(|| Origin(Arc::clone(&http)));
     // Other sites' scripts have no business with pages: no CORS. Who may post to them is said by each form.
     let pages = page_routes.map(|pages| {
-        let stages = ServiceBuilder::new()
-            .layer(Around(Envelope::without_cors(&http)))
-            .option_layer(suite.clone())
-            .option_layer(parts.local_stage.clone())
-            .layer(Around(Whole(Arc::clone(&http))))
-            .layer(Around(Limits(Arc::clone(&http))));
-        pages.router(&http).layer(stages)
+        let outer = (Envelope::without_cors(&http), suite());
+        let stages = (outer, (parts.local_stage.clone(), limits()));
+        pages
+            .router(&http)
+            .layer((Whole(Arc::clone(&http)), Around::new(stages)))
     });
-    let stages = ServiceBuilder::new()
-        .layer(Around(Envelope::around(&http))) // ids, problems, headers of every answer; CORS
-        .option_layer(suite.clone()) // who tests
-        .option_layer(parts.local_stage) // floods
-        .layer(Around(Whole(Arc::clone(&http)))) // what was begun is ended
-        .layer(Around(Limits(Arc::clone(&http)))) // the client's limits
-        .option_layer(origin); // who may send cookies
+    let outer = (
+        Envelope::around(&http), // ids, problems, headers of every answer; CORS
+        suite(),                 // who tests
+    );
+    let inner = (
+        parts.local_stage, // floods
+        (
+            limits(), // the client's limits
+            origin,   // who may send cookies
+        ),
+    );
+    // What was begun is ended.
+    let stages = (Whole(Arc::clone(&http)), Around::new((outer, inner)));
     // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.
-    let stages_of_gateway = ServiceBuilder::new()
-        .layer(Around(Envelope::without_cors(&http)))
-        .option_layer(suite);
+    let stages_of_gateway = Around::new((Envelope::without_cors(&http), suite()));
     let gateway = routes::api_gateway::router().layer(stages_of_gateway);
     routes
         .router

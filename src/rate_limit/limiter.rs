@@ -271,7 +271,7 @@ impl Inner {
     async fn charge(&self, now: Moment, asks: &[Ask]) -> Answer {
         let span = span!("rate_limit.check", stile.rate_limit.admitted = Empty);
         let answer = match &self.remote {
-            Some(remote) => remote.take(asks).instrument(span.clone()).await,
+            Some(remote) => Box::pin(remote.take(asks)).instrument(span.clone()).await,
             None => self.charge_memory(now, asks),
         };
         span.record("stile.rate_limit.admitted", answer.admitted);
@@ -279,8 +279,8 @@ impl Inner {
     }
 
     fn charge_memory(&self, now: Moment, asks: &[Ask]) -> Answer {
-        let began = self.clock.elapsed();
         let answer = self.memory.take(now, asks, &|_, limit| limit, Standing::Sole);
+        let began = Duration::from_micros(now.elapsed_us);
         let took = self.clock.elapsed().saturating_sub(began);
         self.tally.checks.in_memory.observe(took);
         answer

@@ -20,6 +20,7 @@ use validator::{Validate, ValidationError};
 use crate::field::{FieldError, is_no_text};
 use crate::http::error::ApiError;
 use crate::http::openapi::{Refuses, refused_field};
+use crate::http::stages::limits::MOST_HEADERS;
 
 /// The largest body that is read, in bytes.
 pub const MOST_BYTES: usize = 16 * 1024;
@@ -234,15 +235,24 @@ fn broken_rules(errors: &validator::ValidationErrors) -> Vec<FieldError> {
     fields
 }
 
+/// Room for most answers, in bytes.
+const USUAL_ANSWER: usize = 512;
+
 /// A JSON answer with its status.
 pub struct Answer<T>(pub StatusCode, pub T);
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.1) {
-            Ok(body) => {
+        let mut body = Vec::with_capacity(USUAL_ANSWER);
+        match serde_json::to_writer(&mut body, &self.1) {
+            Ok(()) => {
+                let mut response = Response::new(body.into());
+                *response.status_mut() = self.0;
+                // All that stages will add has room at once.
+                *response.headers_mut() = HeaderMap::with_capacity(MOST_HEADERS);
                 let kind = HeaderValue::from_static("application/json; charset=utf-8");
-                (self.0, [(CONTENT_TYPE, kind)], body).into_response()
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
             }
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written as JSON");

@@ -145,8 +145,11 @@ impl PageRoutes {
 
     /// The pages, each behind the stage that finds out who visits.
     pub fn router(self, http: &Arc<Http>) -> Router<Arc<Http>> {
-        let anybody = self.anybody.router.layer(Around(Visits::of_anybody(http)));
-        let signed_in = self.signed_in.router.layer(Around(Visits::of_signed_in(http)));
+        let anybody = self.anybody.router.layer(Around::new(Visits::of_anybody(http)));
+        let signed_in = self
+            .signed_in
+            .router
+            .layer(Around::new(Visits::of_signed_in(http)));
         anybody.merge(signed_in).merge(self.files.router)
     }
 }

@@ -20,7 +20,7 @@ use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
 use crate::http::error::ApiError;
 use crate::http::extract::From;
-use crate::http::stages::{Rest, Stage, run};
+use crate::http::stages::{Rest, Stage};
 use crate::rate_limit::{Charge, Rule, Subject};
 
 /// Who visits.
@@ -158,7 +158,7 @@ impl Visits {
             reply::to_sign_in(http, asked_for.flatten().map(PathAndQuery::as_str))
         } else {
             parts.extensions.insert(visitor.clone());
-            run(rest, Request::from_parts(parts, body)).await
+            rest.answer(Request::from_parts(parts, body)).await
         };
         let is_redirect = response.status().is_redirection();
         let headers = response.headers_mut();

@@ -38,7 +38,8 @@ const FARTHEST: u64 = 100 * 366 * 24 * 60 * 60;
 /// The routes of this file.
 pub fn router(http: &Arc<Http>) -> Router<Arc<Http>> {
     // The door stands around all methods: axum's own answer to a wrong one would tell that there is something.
-    let guarded = |route: MethodRouter<Arc<Http>>| Around(Door).layer(route.with_state(Arc::clone(http)));
+    let guarded =
+        |route: MethodRouter<Arc<Http>>| Around::new(Door).layer(route.with_state(Arc::clone(http)));
     Router::new()
         .route_service("/api/v1/test/outbox", guarded(get(outbox)))
         .route_service("/api/v1/test/reset", guarded(post(reset)))

@@ -1,8 +1,10 @@
 //! The outermost stage: names the request and its client, turns panics and bare errors into
 //! problems, writes the headers that every answer carries (contract, sections 3.6 and 3.7).
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,11 +18,12 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 use tracing::Instrument as _;
-use uuid::Uuid;
+use uuid::{NoContext, Uuid};
 
-use super::{Rest, Stage, limits, run, spans};
+use super::{Rest, Stage, limits, spans};
+use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
 use crate::http::error::{ApiError, Problem, ProblemDocument};
@@ -66,7 +69,6 @@ pub enum Whence {
 }
 
 /// The stage.
-#[derive(Clone)]
 pub struct Envelope {
     http: Arc<Http>,
     cors: bool,
@@ -92,7 +94,9 @@ impl Stage for Envelope {
     async fn answer(&self, mut request: Request, rest: impl Rest) -> Response {
         let http = &self.http;
         let began = http.clock.elapsed();
-        let context = context_of(http, &request);
+        // It has done its work, and its place in the map is for what is known now.
+        let peer = request.extensions_mut().remove::<Peer>();
+        let context = context_of(http, peer, &request);
         let request_id = Arc::clone(&context.request_id);
         let is_page = context.is_page;
         let route = request.extensions().get::<MatchedPath>().cloned();
@@ -101,14 +105,14 @@ impl Stage for Envelope {
         let span = spans::of_request(&request, &context, route.as_ref());
         request.extensions_mut().insert(context);
 
-        let answered = async {
+        let answered = pin!(async {
             // Without `Origin` the request is of no other site, and CORS has nothing to say.
             if has_origin {
-                run(http.cors.layer(rest), request).await
+                Box::pin(answer_with_cors(http, request, rest)).await
             } else {
-                run(rest, request).await
+                rest.answer(request).await
             }
-        };
+        });
         let response = AssertUnwindSafe(answered.instrument(span.clone()))
             .catch_unwind()
             .await;
@@ -137,8 +141,23 @@ impl Stage for Envelope {
     }
 }
 
-fn context_of(http: &Http, request: &Request) -> Context {
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+async fn answer_with_cors(http: &Http, request: Request, rest: impl Rest) -> Response {
+    let mut rest = Some(rest);
+    let service = tower::service_fn(|request| {
+        let rest = rest.take();
+        async move {
+            Ok::<_, Infallible>(match rest {
+                Some(rest) => rest.answer(request).await,
+                None => ApiError::internal().into_response(),
+            })
+        }
+    });
+    let Ok(response) = http.cors.layer(service).oneshot(request).await;
+    response
+}
+
+fn context_of(http: &Http, peer: Option<Peer>, request: &Request) -> Context {
+    let peer = peer.map(|peer| peer.0.ip());
     let trusted = &http.settings.trusted_proxies;
     http.unbelieved.notice(peer, request.headers(), trusted);
     let ClientAddress { ip, proven, is_local } = client_ip::resolve(peer, request.headers(), trusted);
@@ -152,24 +171,26 @@ fn context_of(http: &Http, request: &Request) -> Context {
         is_page: http.pages.is_some() && pages::is_page(request.uri().path()),
         exempt: proven && limits.allowlist.iter().any(|net| net.contains(&ip)),
         from_proxy,
-        request_id: request_id(request.headers(), from_proxy),
+        request_id: request_id(request.headers(), from_proxy, http.clock.now()),
         whence: if is_local { Whence::Here } else { Whence::Elsewhere },
     }
 }
 
 /// A trusted proxy's own id goes on, so that one id runs through all logs; anybody else gets a new one.
-fn request_id(headers: &HeaderMap, from_proxy: bool) -> Arc<str> {
+fn request_id(headers: &HeaderMap, from_proxy: bool, now: Timestamp) -> Arc<str> {
     let given = headers
         .get(REQUEST_ID)
         .filter(|_| from_proxy)
         .and_then(|value| value.to_str().ok());
     match given {
         Some(id) if is_plain(id) => Arc::from(id),
-        _ => Arc::from(
-            &*Uuid::now_v7()
-                .hyphenated()
-                .encode_lower(&mut Uuid::encode_buffer()),
-        ),
+        _ => {
+            let millis = u64::try_from(now.as_millis()).unwrap_or(0);
+            // Nothing but chance tells those of a millisecond apart: to keep them in order, all threads would share a lock.
+            let nanos = u32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+            let id = Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, millis / 1000, nanos));
+            Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+        }
     }
 }
 
@@ -177,6 +198,9 @@ fn is_plain(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=64).contains(&id.len()) && id.bytes().all(plain)
 }
+
+/// Room for most of them, in bytes.
+const USUAL_PROBLEM: usize = 512;
 
 /// Writes the body of an error, also of one that axum or a library made without us.
 fn write_problem(response: Response, public_url: &str, request_id: &str) -> Response {
@@ -188,7 +212,9 @@ fn write_problem(response: Response, public_url: &str, request_id: &str) -> Resp
         None => ApiError::for_status(parts.status).problem().clone(),
     };
     let document = ProblemDocument::new(&problem, parts.status, public_url, request_id);
-    let body = serde_json::to_vec(&document).unwrap_or_default();
+    let mut body = Vec::with_capacity(USUAL_PROBLEM);
+    // What it consists of can all be written as JSON, and a Vec takes all of it.
+    let _ = serde_json::to_writer(&mut body, &document);
     parts
         .headers
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -268,13 +294,15 @@ pub async fn fallback(method: Method) -> Response {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
+
     #[test]
     fn only_a_trusted_proxy_names_the_request_and_only_plainly() {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_static("edge-42"));
-        assert_eq!(&*request_id(&headers, true), "edge-42");
-        assert_ne!(&*request_id(&headers, false), "edge-42");
+        assert_eq!(&*request_id(&headers, true, NOW), "edge-42");
+        assert_ne!(&*request_id(&headers, false, NOW), "edge-42");
         headers.insert(REQUEST_ID, HeaderValue::from_static("a b\"c"));
-        assert_ne!(&*request_id(&headers, true), "a b\"c");
+        assert_ne!(&*request_id(&headers, true, NOW), "a b\"c");
     }
 }

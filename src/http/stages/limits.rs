@@ -2,7 +2,7 @@
 //! endpoint's, decided together, and the headers that tell of them (contract, section 4).
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
-use super::{Rest, Stage, run, suite};
+use super::{Rest, Stage, suite};
 use crate::audit::{Event, EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::http::Http;
@@ -77,51 +77,56 @@ pub fn covered_by_global(request: &Request) -> bool {
 }
 
 /// The stage.
-#[derive(Clone)]
 pub struct Limits(pub Arc<Http>);
 
 impl Stage for Limits {
     async fn answer(&self, request: Request, rest: impl Rest) -> Response {
         // A request waits for Redis at most one command timeout, over all the calls it makes.
-        let answered = limited(&self.0, request, rest);
+        let answered = pin!(limited(&self.0, request, rest));
         self.0.limiter.within_request(answered).await
     }
 }
 
 async fn limited(http: &Arc<Http>, request: Request, rest: impl Rest) -> Response {
     if !http.limiter.settings().enabled || !covered_by_global(&request) {
-        return run(rest, request).await;
+        return rest.answer(request).await;
     }
-    let Some(context) = request.extensions().get::<Context>().cloned() else {
+    let Some(context) = request.extensions().get::<Context>() else {
         return ApiError::internal().into_response();
     };
+    let client = context.client;
     let path = request.extensions().get::<MatchedPath>();
     let endpoint = path.and_then(|path| http.endpoint_rules.find(request.method(), path.as_str()));
     let charge = |rule| Charge {
         rule,
-        subject: Subject::Client(context.client),
+        subject: Subject::Client(client),
     };
     let decision = match endpoint {
         Some(rule) => http.limiter.take(&[charge(Rule::Global), charge(rule)]).await,
         None => http.limiter.take(&[charge(Rule::Global)]).await,
     };
     let mut response = match decision.refusal() {
-        Some(refusal) => {
-            let rule = refusal.rule.name();
-            let event = Event::new(EventKind::RateLimited, Outcome::Failure).because(rule);
-            http.audit
-                .record(&event.in_request(context.ip, &context.request_id));
-            let refused = ApiError::rate_limited(rule, decision.retry_after_seconds());
-            if context.is_page {
-                pages::refused(http, request, refused).await
-            } else {
-                refused.into_response()
-            }
-        }
-        None => run(rest, request).await,
+        Some(refusal) => refuse(http, request, &decision, refusal.rule).await,
+        None => rest.answer(request).await,
     };
     write_headers(response.headers_mut(), &decision);
     response
+}
+
+async fn refuse(http: &Arc<Http>, request: Request, decision: &Decision, rule: Rule) -> Response {
+    let rule = rule.name();
+    let refused = ApiError::rate_limited(rule, decision.retry_after_seconds());
+    let Some(context) = request.extensions().get::<Context>() else {
+        return refused.into_response();
+    };
+    let event = Event::new(EventKind::RateLimited, Outcome::Failure).because(rule);
+    http.audit
+        .record(&event.in_request(context.ip, &context.request_id));
+    if context.is_page {
+        Box::pin(pages::refused(http, request, refused)).await
+    } else {
+        refused.into_response()
+    }
 }
 
 /// What a decision tells the client.
@@ -132,29 +137,38 @@ pub fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
         headers.insert(REMAINING, HeaderValue::from(report.remaining));
         headers.insert(RESET, HeaderValue::from(reset_seconds(report)));
     }
-    let room = 40 * decision.reports.len();
-    let (mut policy, mut state) = (String::with_capacity(room), String::with_capacity(room));
-    for (index, report) in decision.reports.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        let window = report.window.as_secs();
-        let name = policy_name(&decision.reports, index, report);
-        // Writing to a String cannot fail.
-        let _ = write!(policy, "{separator}\"{name}\";q={};w={window}", report.limit);
-        let _ = write!(
-            state,
-            "{separator}\"{name}\";r={};t={}",
-            report.remaining,
-            seconds_left(report)
-        );
+    if decision.reports.is_empty() {
+        return;
     }
-    if !policy.is_empty() {
-        if let Ok(value) = HeaderValue::try_from(policy) {
-            headers.insert(POLICY, value);
-        }
-        if let Ok(value) = HeaderValue::try_from(state) {
-            headers.insert(STATE, value);
+    let quota = |report: &RuleReport| (report.limit, report.window.as_secs());
+    let left = |report: &RuleReport| (report.remaining, seconds_left(report));
+    for (name, value) in [
+        (POLICY, list(&decision.reports, ["q", "w"], quota)),
+        (STATE, list(&decision.reports, ["r", "t"], left)),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
         }
     }
+}
+
+/// A list of items with two parameters each (RFC 9651, section 3.1): `"global";q=100;w=60, "login";q=5;w=60`.
+fn list(reports: &[RuleReport], parameters: [&str; 2], of: impl Fn(&RuleReport) -> (u64, u64)) -> String {
+    let mut list = String::with_capacity(48 * reports.len());
+    let mut digits = itoa::Buffer::new();
+    for (index, report) in reports.iter().enumerate() {
+        list.push_str(if index == 0 { "\"" } else { ", \"" });
+        list.push_str(&policy_name(reports, index, report));
+        list.push('"');
+        let (first, second) = of(report);
+        for (parameter, number) in parameters.into_iter().zip([first, second]) {
+            list.push(';');
+            list.push_str(parameter);
+            list.push('=');
+            list.push_str(digits.format(number));
+        }
+    }
+    list
 }
 
 /// A rule's further windows are policies of their own, told apart by their length: `global-3600`.

@@ -5,23 +5,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
-use futures_util::future::Either;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::NoOpMiddleware;
-use tower::{Layer, Service};
-use tower_governor::governor::{Governor, GovernorConfig, GovernorConfigBuilder};
+use tower_governor::GovernorError;
+use tower_governor::governor::{GovernorConfig, GovernorConfigBuilder};
 use tower_governor::key_extractor::KeyExtractor;
-use tower_governor::{GovernorError, ResponseFuture};
 
+use super::{Rest, Stage, limits};
 use crate::clock::Clock;
 use crate::http::error::ApiError;
 use crate::http::stages::envelope::Context;
-use crate::http::stages::limits;
 use crate::rate_limit::Client;
 use crate::telemetry::metrics::Counter;
 
@@ -97,44 +94,23 @@ impl LocalStage {
     }
 }
 
-impl<S: Clone> Layer<S> for LocalStage {
-    type Service = LocalService<S>;
-
-    fn layer(&self, inner: S) -> LocalService<S> {
-        let (burst, clock, refusals) = (self.burst, self.clock.clone(), Arc::clone(&self.refusals));
-        let governed = Governor::new(inner, &self.buckets).error_handler(move |error| match error {
-            // The crate rounds down; a client that waits as told must not come too early.
-            GovernorError::TooManyRequests { wait_time, .. } => {
-                refusals.increment();
-                limits::refuse_burst(burst, wait_time + 1, clock.now())
-            }
-            _ => axum::response::IntoResponse::into_response(ApiError::internal()),
-        });
-        LocalService(governed)
-    }
-}
-
 /// Sends what the global limit covers through the bucket, and the rest straight on.
-#[derive(Clone)]
-pub struct LocalService<S>(Governor<ByClient, NoOpMiddleware, S, Body>);
-
-impl<S> Service<Request> for LocalService<S>
-where
-    S: Service<Request, Response = Response<Body>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<ResponseFuture<S::Future, Body>, S::Future>;
-
-    fn poll_ready(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(task)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        if limits::covered_by_global(&request) {
-            Either::Left(self.0.call(request))
-        } else {
-            Either::Right(self.0.inner.call(request))
+impl Stage for LocalStage {
+    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+        if !limits::covered_by_global(&request) {
+            return rest.answer(request).await;
+        }
+        let Ok(key) = self.by.extract(&request) else {
+            return ApiError::internal().into_response();
+        };
+        match self.buckets.limiter().check_key(&key) {
+            Ok(()) => rest.answer(request).await,
+            Err(until) => {
+                self.refusals.increment();
+                let wait = until.wait_time_from(DefaultClock::default().now());
+                // Rounded up: a client that waits as told must not come too early.
+                limits::refuse_burst(self.burst, wait.as_secs() + 1, self.clock.now())
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What every request passes, from the outside in. `http::router` stacks them on one screen.
 //!
-//! A stage is a value with one method. axum's `from_fn` would do the same, but clones and boxes all that is
-//! behind it for each request; with four stages that was a third of the time of a cheap answer.
+//! A stage is a value with one method. axum's `from_fn` or a tower service would do the same, but clone and box all
+//! that is behind them for each request. Here a row of stages is one value, shared by all requests, and one box holds the
+//! work of all of them. So what a stage seldom does and is large (a page, a call to Redis) goes into a box of its own: the
+//! work of the whole row is moved now and then while it is put together.
 
 pub mod envelope;
 pub mod limits;
@@ -13,61 +15,128 @@ pub mod whole;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
 use axum::response::Response;
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use tower::{Layer, Service, ServiceExt};
 
-/// What is behind a stage: the next one, or the route.
-pub trait Rest:
-    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
-}
-
-impl<S> Rest for S where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
-}
-
 /// Something that is done with every request, around the rest.
-pub trait Stage: Clone + Send + Sync + 'static {
+pub trait Stage: Send + Sync + 'static {
     /// Answers the request, by the rest or by itself.
     fn answer(&self, request: Request, rest: impl Rest) -> impl Future<Output = Response> + Send;
 }
 
-/// Hands a request on.
-pub async fn run(rest: impl Rest, request: Request) -> Response {
-    let Ok(response) = rest.oneshot(request).await;
-    response
+/// What is behind a stage: the next one, or the route.
+pub trait Rest: Send {
+    /// Answers the request.
+    fn answer(self, request: Request) -> impl Future<Output = Response> + Send;
 }
 
-/// Puts a stage around a service.
-#[derive(Clone, Debug)]
-pub struct Around<T>(pub T);
+/// Two stages in a row; the first meets a request first.
+impl<A: Stage, B: Stage> Stage for (A, B) {
+    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+        let (first, second) = self;
+        let behind = Behind { stage: second, rest };
+        first.answer(request, behind).await
+    }
+}
 
-impl<T: Stage, S> Layer<S> for Around<T> {
-    type Service = Staged<T, S>;
-
-    fn layer(&self, rest: S) -> Staged<T, S> {
-        Staged {
-            stage: self.0.clone(),
-            rest,
+/// A stage that is not always there.
+impl<T: Stage> Stage for Option<T> {
+    fn answer(&self, request: Request, rest: impl Rest) -> impl Future<Output = Response> + Send {
+        match self {
+            Some(stage) => Either::Left(stage.answer(request, rest)),
+            None => Either::Right(rest.answer(request)),
         }
     }
 }
 
-/// A service with a stage around it.
-#[derive(Clone, Debug)]
-pub struct Staged<T, S> {
-    stage: T,
+struct Behind<'a, T, R> {
+    stage: &'a T,
+    rest: R,
+}
+
+impl<T: Stage, R: Rest> Rest for Behind<'_, T, R> {
+    fn answer(self, request: Request) -> impl Future<Output = Response> + Send {
+        self.stage.answer(request, self.rest)
+    }
+}
+
+/// A service behind all stages.
+struct Last<S>(S);
+
+impl<S> Rest for Last<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Send,
+{
+    fn answer(self, request: Request) -> impl Future<Output = Response> + Send {
+        self.0.oneshot(request).map(|Ok(response)| response)
+    }
+}
+
+/// Puts a stage, or several in a row, around a service.
+#[derive(Debug)]
+pub struct Around<T>(Arc<T>);
+
+impl<T> Around<T> {
+    /// This one.
+    pub fn new(stage: T) -> Self {
+        Self(Arc::new(stage))
+    }
+}
+
+impl<T> Clone for Around<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T, S> Layer<S> for Around<T> {
+    type Service = Staged<T, S>;
+
+    fn layer(&self, rest: S) -> Staged<T, S> {
+        Staged(Arc::new(Shared {
+            stage: Arc::clone(&self.0),
+            rest,
+        }))
+    }
+}
+
+/// A service with a stage around it. axum clones it for each request, so a clone is one count more.
+#[derive(Debug)]
+pub struct Staged<T, S>(Arc<Shared<T, S>>);
+
+#[derive(Debug)]
+struct Shared<T, S> {
+    stage: Arc<T>,
     rest: S,
 }
 
-impl<T: Stage, S: Rest> Service<Request> for Staged<T, S> {
+impl<T, S> Clone for Staged<T, S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// A request being answered.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+impl<T, S> Service<Request> for Staged<T, S>
+where
+    T: Stage,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // The rest is asked when it is called.
@@ -75,7 +144,8 @@ impl<T: Stage, S: Rest> Service<Request> for Staged<T, S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Self { stage, rest } = self.clone();
-        Box::pin(async move { Ok(stage.answer(request, rest).await) })
+        let shared = Arc::clone(&self.0);
+        let rest = Last(shared.rest.clone());
+        Box::pin(async move { Ok(shared.stage.answer(request, rest).await) })
     }
 }

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
-use super::{Rest, Stage, run};
+use super::{Rest, Stage};
 use crate::http::{Http, cookies};
 
 /// The stage.
-#[derive(Clone)]
 pub struct Origin(pub Arc<Http>);
 
 impl Stage for Origin {
     async fn answer(&self, request: Request, rest: impl Rest) -> Response {
         match cookies::check_origin(&self.0, request.method(), request.headers()) {
-            Ok(()) => run(rest, request).await,
+            Ok(()) => rest.answer(request).await,
             Err(refused) => refused.into_response(),
         }
     }

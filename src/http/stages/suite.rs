@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::envelope::{self, Context, Whence};
-use super::{Rest, Stage, run};
+use super::{Rest, Stage};
 use crate::credentials::SharedKey;
 use crate::http::error::ApiError;
 use crate::http::{Http, Settings, cookies, origin_of};
@@ -61,11 +61,11 @@ impl Stage for Suite {
             request.extensions_mut().insert(context);
         }
         if is_endpoint(request.uri()) {
-            return run(rest, request).await;
+            return rest.answer(request).await;
         }
         // A reset waits for what is under way, and holds back what comes meanwhile.
         let _under_way = self.http.under_way.read().await;
-        run(rest, request).await
+        rest.answer(request).await
     }
 }
 
@@ -143,14 +143,14 @@ fn worker(headers: &HeaderMap) -> Result<Option<Client>, ApiError> {
 }
 
 /// In front of the test endpoints: for all others they are not there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Door;
 
 impl Stage for Door {
     async fn answer(&self, request: Request, rest: impl Rest) -> Response {
         let context = request.extensions().get::<Context>();
         if context.is_some_and(|context| context.whence == Whence::Suite) {
-            run(rest, request).await
+            rest.answer(request).await
         } else {
             envelope::fallback(request.method().clone()).await
         }
