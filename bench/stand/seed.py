@@ -27,10 +27,9 @@ class Sqlite:
         connection.close()
 
     def settle(self):
-        """What a database does of itself some time after a bulk load."""
+        """What a database does of itself some time after a bulk load. SQLite takes no statistics by itself."""
         connection = sqlite3.connect(self.file, timeout=30)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("ANALYZE")
         connection.close()
 
     def size(self):
@@ -75,13 +74,13 @@ def uuid7():
     return str(uuid.UUID(int=value & ~(0x3 << 62) | 2 << 62))
 
 
-SESSION = "id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, last_active_at, live_until, expires_at"
+SESSION = "id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, last_active_at, live_until, sweep_at, expires_at"
 USER = "id, email, password_hash, password_version, role, is_active, is_verified, is_pending, created_at, last_login_at"
 
 
 def session_row(user, family, own, session=None):
     now = time.time_ns() // 1_000_000
-    ends = (now + 30 * DAY_MS, now + 90 * DAY_MS)
+    ends = (now + 30 * DAY_MS, now + 30 * DAY_MS, now + 90 * DAY_MS)
     return (session or uuid7(), user, sha256(family), sha256(own), "127.0.0.1", "bench", now, now, *ends)
 
 
@@ -106,6 +105,8 @@ def population(database, first, count, password_hash):
     database.load("sessions", SESSION, (
         session_row(user, *token.split("."), session) for _, user, session, token in people
     ))
+    # Where somebody logged in from is noted with the login.
+    database.load("known_clients", "user_id, client, seen_at", ((user, "127.0.0.1", now) for _, user, _, _ in people))
     return people
 
 
