@@ -16,8 +16,8 @@ pub(super) const CLIENT_KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 /// How many such clients an account has at most.
 pub(super) const CLIENTS_KNOWN: i64 = 20;
 
-/// A refresh notes its client only when this long has passed since the last note: it would cost a second write
-/// each time. A login notes it always, within its transaction.
+/// A client is noted anew only when this long has passed since the last note: it would cost a second row
+/// each time. A login notes it sooner if another client was noted since, so that the newest are the newest.
 pub(super) const CLIENT_NOTED_FOR: Duration = Duration::from_hours(1);
 
 /// Which mails a recipient's limit counts together.
@@ -78,22 +78,6 @@ impl Accounts {
             .take(&[Charge::account(Rule::MailAccount, mac)])
             .await
             .is_admitted()
-    }
-
-    /// Notes that the account was used well from this client, unless that was noted lately. Done beside what it
-    /// belongs to: an owner who stays a stranger for once is no reason to fail a refresh.
-    pub(super) async fn note_client(&self, user_id: uuid::Uuid, caller: &Caller) {
-        let note = async {
-            let (client, now) = (caller.client.to_string(), self.0.clock.now());
-            let mut on = self.0.database.write().await?;
-            storage::remember_client(&mut on, user_id, &client, now, CLIENTS_KNOWN).await
-        };
-        match note.await {
-            Err(error) if !error.is_foreign_key_violation() => {
-                tracing::warn!(%error, "a client was not noted");
-            }
-            _ => {}
-        }
     }
 
     /// All clients that have, or had, a count of their own.

@@ -133,10 +133,14 @@ impl Accounts {
         Ok(())
     }
 
+    /// All of them, however many refreshes there were: each is a secret. In batches, between which others have their turn.
     async fn erase_graces(&self) -> Result<(), StorageError> {
-        let mut on = self.0.database.write().await?;
-        storage::erase_grace_successors(&mut on, self.0.clock.now())
-            .await
-            .map(drop)
+        let now = self.0.clock.now();
+        loop {
+            let mut on = self.0.database.write().await?;
+            if storage::erase_grace_successors(&mut on, now, BATCH).await? < BATCH.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Refreshing a session: rotation, reuse, grace (contract, 3.3; RFC 9700, 4.14.2).
 
-use super::account_limit::CLIENT_NOTED_FOR;
+use super::account_limit::{CLIENT_NOTED_FOR, CLIENTS_KNOWN};
 use super::session_token::RefreshToken;
 use super::{Accounts, Caller, SessionTokens};
 use crate::audit::{EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::credentials::{Purpose, SecretToken};
-use crate::storage::{self, EndReason, Rotation, Session, SessionOfUser, StorageError};
+use crate::storage::{self, ClientNote, EndReason, Rotation, Session, SessionOfUser, StorageError};
 
 /// Why a session was not refreshed.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ impl Accounts {
         SecretToken::parse(std::str::from_utf8(&opened).ok()?)
     }
 
-    /// Exchanges the live token; `None` if another request was faster. One statement: whatever fails has used
+    /// Exchanges the live token; `None` if another request was faster. One commit: whatever fails has used
     /// nothing up.
     async fn rotate(
         &self,
@@ -150,8 +150,14 @@ impl Accounts {
                 .seal(Purpose::RefreshSeal, presented.own().expose(), own)
         });
         let live_until = now.plus(settings.session_idle_lifetime).min(session.expires_at);
+        let is_noted = client_seen_at.is_some_and(|seen_at| seen_at > now.minus(CLIENT_NOTED_FOR));
         let rotation = Rotation {
             session_id: session.id,
+            user_id: account.id,
+            client: (!is_noted).then(|| ClientNote {
+                client: caller.client.to_string(),
+                most: CLIENTS_KNOWN,
+            }),
             presented_hash: presented.own_hash().as_str().to_owned(),
             successor_hash: successor.own_hash().as_str().to_owned(),
             successor_sealed: sealed,
@@ -163,9 +169,6 @@ impl Accounts {
         };
         if !storage::rotate_session(&self.0.database, rotation).await? {
             return Ok(None);
-        }
-        if client_seen_at.is_none_or(|seen_at| seen_at <= now.minus(CLIENT_NOTED_FOR)) {
-            self.note_client(account.id, caller).await;
         }
         let success = caller.event(EventKind::TokenRefresh, Outcome::Success);
         self.0.audit.record(&success.of_user(account.id));

@@ -175,6 +175,12 @@ impl Database {
                     .await
                     .map_err(StorageError::from)?;
                 MIGRATOR.run_direct(None, &mut *transaction, false).await?;
+                // Statistics that somebody took (`ANALYZE`) while a table was small would have SQLite read all of it for
+                // ever after. Without any it goes by the indexes, which is what every query here is written for.
+                sqlx::raw_sql("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(StorageError::from)?;
                 transaction.commit().await.map_err(StorageError::from)?;
             }
             // A connection of its own: a long migration must not meet the statement timeout, and closing it

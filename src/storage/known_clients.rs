@@ -3,13 +3,22 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::connection::{Connection, execute, fetch_all};
+use super::connection::{Connection, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
 use crate::clock::Timestamp;
 
 #[derive(FromRow)]
 struct Known {
     client: String,
+}
+
+/// A client to be noted for an account together with what it did.
+#[derive(Clone, Debug)]
+pub struct ClientNote {
+    /// The client as limits count it.
+    pub client: String,
+    /// All but so many of the account's newest are forgotten.
+    pub most: i64,
 }
 
 /// Notes that the account was used from `client`, and forgets all but the `most` newest.
@@ -20,14 +29,20 @@ pub async fn remember_client(
     now: Timestamp,
     most: i64,
 ) -> Result<(), StorageError> {
-    execute!(
+    // Whether the new row is counted is the engine's affair: behind fewer than `most`, with it or without, none is to forget.
+    let counted = fetch_optional!(
+        (i64,),
         on,
         "INSERT INTO known_clients (user_id, client, seen_at) VALUES ($1, $2, $3) \
-         ON CONFLICT (user_id, client) DO UPDATE SET seen_at = excluded.seen_at",
+         ON CONFLICT (user_id, client) DO UPDATE SET seen_at = excluded.seen_at \
+         RETURNING (SELECT COUNT(*) FROM known_clients AS others WHERE others.user_id = $1)",
         user_id.to_string(),
         client,
         now,
     )?;
+    if counted.is_some_and(|(count,)| count < most) {
+        return Ok(());
+    }
     execute!(
         on,
         "DELETE FROM known_clients WHERE user_id = $1 AND client NOT IN \

@@ -49,7 +49,7 @@ pub use audit_log::{
 pub use connection::{Connection, Transaction};
 pub use database::{Database, PoolState};
 pub use error::{ConnectError, MigrateError, StorageError};
-pub use known_clients::{known_clients, remember_client, sweep_known_clients};
+pub use known_clients::{ClientNote, known_clients, remember_client, sweep_known_clients};
 pub use mail_jobs::{
     MailJob, MailKind, MailQueue, NewMailJob, claim_mail, finish_mail, is_mail_on_its_way, is_mail_ready,
     mail_queue, mark_mail_charged, queue_mail, queue_mail_if_room, renew_mail, retry_mail,

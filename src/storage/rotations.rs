@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::connection::{Connection, Transaction};
 use super::database::Database;
 use super::error::StorageError;
+use super::known_clients::{self, ClientNote};
 use super::sessions::{self, Rotation};
 
 /// Most rotations in one transaction: others want the writer too.
@@ -26,11 +27,11 @@ struct Waiting {
 }
 
 /// Puts the successor in the live token's place; `false` if the presented token is no longer the live one or
-/// the session is over: of any number at once one wins. After an error it has not happened, unless it was the commit
-/// that failed.
+/// the session is over: of any number at once one wins. Its client is noted in the same commit, the loser's is not.
+/// After an error nothing has happened, unless it was the commit that failed.
 pub async fn rotate_session(database: &Database, rotation: Rotation) -> Result<bool, StorageError> {
     let Database::Sqlite { rotations, .. } = database else {
-        return sessions::rotate(&mut database.write().await?, &rotation).await;
+        return rotate_one(database.write().await?, &rotation).await;
     };
     let successor = rotation.successor_hash.clone();
     let (done, mut answer) = oneshot::channel();
@@ -54,7 +55,9 @@ impl Rotations {
         let batch = self.next();
         let rotated = match &*batch {
             [] => return,
-            [one] => rotate_one(writer, &one.rotation).await,
+            [one] => rotate_one(writer, &one.rotation)
+                .await
+                .map(|rotated| vec![rotated]),
             several => rotate_all(writer, several).await,
         };
         for (place, waiting) in batch.into_iter().enumerate() {
@@ -88,16 +91,41 @@ impl Rotations {
     }
 }
 
-async fn rotate_one(mut writer: Connection, rotation: &Rotation) -> Result<Vec<bool>, StorageError> {
-    Ok(vec![sessions::rotate(&mut writer, rotation).await?])
+async fn rotate_one(mut on: Connection, rotation: &Rotation) -> Result<bool, StorageError> {
+    let Some(note) = &rotation.client else {
+        return sessions::rotate(&mut on, rotation).await;
+    };
+    let mut transaction = Transaction::begin(on).await?;
+    // The client first, because it locks its user: whoever deletes a user locks him before his sessions.
+    let rotated = match remember(&mut transaction, rotation, note).await {
+        Ok(()) => sessions::rotate(&mut transaction, rotation).await?,
+        // The user is gone, and his sessions with him.
+        Err(error) if error.is_foreign_key_violation() => false,
+        Err(error) => return Err(error),
+    };
+    if rotated {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(rotated)
 }
 
+/// On SQLite, where nobody else writes meanwhile.
 async fn rotate_all(writer: Connection, batch: &[Waiting]) -> Result<Vec<bool>, StorageError> {
     let mut transaction = Transaction::begin(writer).await?;
     let mut rotated = Vec::with_capacity(batch.len());
-    for waiting in batch {
-        rotated.push(sessions::rotate(&mut transaction, &waiting.rotation).await?);
+    for Waiting { rotation, .. } in batch {
+        let is_rotated = sessions::rotate(&mut transaction, rotation).await?;
+        if let Some(note) = rotation.client.as_ref().filter(|_| is_rotated) {
+            remember(&mut transaction, rotation, note).await?;
+        }
+        rotated.push(is_rotated);
     }
     transaction.commit().await?;
     Ok(rotated)
+}
+
+async fn remember(on: &mut Connection, rotation: &Rotation, note: &ClientNote) -> Result<(), StorageError> {
+    known_clients::remember_client(on, rotation.user_id, &note.client, rotation.now, note.most).await
 }

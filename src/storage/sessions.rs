@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::connection::{Connection, execute, fetch_all, fetch_optional};
 use super::error::StorageError;
+use super::known_clients::ClientNote;
 use super::users::Account;
 use crate::clock::Timestamp;
 
@@ -128,6 +129,10 @@ pub struct NewSession<'a> {
 pub struct Rotation {
     /// The session.
     pub session_id: Uuid,
+    /// Whose.
+    pub user_id: Uuid,
+    /// To note where it came from, if that was not noted lately.
+    pub client: Option<ClientNote>,
     /// Hash of the token that was presented: rotates only while it is the live one.
     pub presented_hash: String,
     /// Hash of its successor.
@@ -160,8 +165,8 @@ pub async fn add_session(on: &mut Connection, session: &NewSession<'_>) -> Resul
     execute!(
         on,
         "INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
-             last_active_at, live_until, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)",
+             last_active_at, live_until, sweep_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $8, $9)",
         session.id.to_string(),
         session.user_id.to_string(),
         session.family_hash,
@@ -349,22 +354,44 @@ pub async fn end_sessions_of_user(
     end_other_sessions(on, user_id, Uuid::nil(), reason, now).await
 }
 
-/// Erases the sealed successors whose grace has ended; how many.
-pub async fn erase_grace_successors(on: &mut Connection, now: Timestamp) -> Result<u64, StorageError> {
+/// Erases `most` sealed successors whose grace has ended; how many there were.
+pub async fn erase_grace_successors(
+    on: &mut Connection,
+    now: Timestamp,
+    most: i64,
+) -> Result<u64, StorageError> {
     execute!(
         on,
-        "UPDATE sessions SET successor_sealed = NULL WHERE successor_sealed IS NOT NULL AND grace_ends_at <= $1",
+        "UPDATE sessions SET successor_sealed = NULL WHERE successor_sealed IS NOT NULL AND grace_ends_at <= $1 AND id IN \
+             (SELECT id FROM sessions WHERE successor_sealed IS NOT NULL AND grace_ends_at <= $1 LIMIT $2)",
         now,
+        most,
     )
 }
 
-/// Deletes `most` sessions that expired, or were ended, before `before`; how many there were.
+/// Looks at `most` sessions that are due (`sweep_at`) by `before`, and deletes those that expired, or were ended, before then;
+/// how many it changed.
+///
+/// A session that was refreshed is due again when it would end now: once in its idle life a session is looked at in vain,
+/// instead of being moved in an index at each refresh.
 pub async fn sweep_sessions(on: &mut Connection, before: Timestamp, most: i64) -> Result<u64, StorageError> {
-    execute!(
+    let moved = execute!(
         on,
-        "DELETE FROM sessions WHERE id IN \
-             (SELECT id FROM sessions WHERE live_until <= $1 OR ended_at <= $1 LIMIT $2)",
+        "UPDATE sessions SET sweep_at = live_until WHERE live_until > $1 AND id IN \
+             (SELECT id FROM sessions WHERE sweep_at <= $1 AND live_until > $1 LIMIT $2)",
         before,
         most,
-    )
+    )?;
+    if moved >= most.unsigned_abs() {
+        // There may be more, which the statement below would read and leave.
+        return Ok(moved);
+    }
+    let deleted = execute!(
+        on,
+        "DELETE FROM sessions WHERE id IN \
+             (SELECT id FROM sessions WHERE sweep_at <= $1 AND live_until <= $1 OR ended_at <= $1 LIMIT $2)",
+        before,
+        most,
+    )?;
+    Ok(moved.max(deleted))
 }

@@ -133,7 +133,7 @@ on_both_engines! {
         world.advance(10);
         world.accounts.sweep().await.unwrap();
         let mut on = world.database.write().await.unwrap();
-        assert_eq!(stile::storage::erase_grace_successors(&mut on, crate::databases::at(1_000_000)).await.unwrap(), 0);
+        assert_eq!(stile::storage::erase_grace_successors(&mut on, crate::databases::at(1_000_000), 10).await.unwrap(), 0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::Connection as _;
 use stile::storage::{self as s, ConnectError, Database, DatabaseUrl, MigrateError, Settings};
 
 use crate::authority::Localhost;
@@ -264,4 +265,26 @@ async fn tls_is_verified_when_it_is_demanded() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("TLS"), "{error}");
+}
+
+/// Statistics of tables that were small when they were taken would turn look-ups into reading all of a table that has grown.
+#[tokio::test]
+async fn statistics_that_somebody_took_of_sqlite_are_gone_after_a_start() {
+    let db = open(sqlite_settings()).await;
+    let DatabaseUrl::Sqlite(path) = &db.settings.url else {
+        unreachable!()
+    };
+    let url = format!("sqlite://{}", path.display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let mut tables = async || -> i64 {
+        let count = "SELECT COUNT(*) FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'";
+        sqlx::query_scalar(count)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    };
+    raw(&db.settings, "ANALYZE").await;
+    assert!(tables().await > 0);
+    db.migrate().await.unwrap();
+    assert_eq!(tables().await, 0);
 }

@@ -63,6 +63,41 @@ on_both_engines! {
     }
 }
 
+on_both_engines! {
+    /// A client is noted with the rotation it asked for: the loser's is not, nor that of a user who is gone; alone or among many.
+    async fn the_client_of_who_rotates_is_noted_and_the_losers_is_not(db) {
+        let user = add_user(&db, "ada@example.com").await;
+        let mut ids = Vec::new();
+        for n in 0..20 {
+            ids.push(add_session(&db, user, &format!("family-{n}"), 0).await);
+        }
+        let rotate = |id: Uuid, presented: &str, client: String| {
+            let client = Some(s::ClientNote { client, most: 100 });
+            let rotation = s::Rotation { user_id: user, client, ..rotation(id, presented, "new", 5) };
+            let database = db.database.clone();
+            async move { s::rotate_session(&database, rotation).await }
+        };
+        let noted = async || s::known_clients(&mut db.read().await.unwrap(), user).await.unwrap().len();
+        assert!(rotate(ids[0], "token-1", "10.0.0.1".to_owned()).await.unwrap());
+        assert!(!rotate(ids[0], "token-1", "10.0.0.2".to_owned()).await.unwrap());
+        assert_eq!(noted().await, 1);
+        let rotated = race(40, |n| {
+            let presented = if n % 2 == 0 { "token-1" } else { "another" };
+            rotate(ids[n / 2], presented, format!("10.0.1.{n}"))
+        })
+        .await;
+        assert_eq!(rotated.into_iter().filter(|rotated| *rotated.as_ref().unwrap()).count(), 19);
+        assert_eq!(noted().await, 20);
+        let gone = add_user(&db, "bob@example.com").await;
+        let orphan = s::Rotation { user_id: gone, ..rotation(Uuid::nil(), "token-1", "new", 5) };
+        let mut transaction = db.begin().await.unwrap();
+        s::delete_user(&mut transaction, gone, None).await.unwrap();
+        transaction.commit().await.unwrap();
+        let client = Some(s::ClientNote { client: "10.0.0.1".to_owned(), most: 100 });
+        assert!(!s::rotate_session(&db, s::Rotation { client, ..orphan }).await.unwrap());
+    }
+}
+
 /// Those that waited for the writer are one commit, and who has gone meanwhile keeps his token.
 #[tokio::test]
 async fn what_waits_for_sqlites_writer_is_committed_together() {

@@ -33,6 +33,8 @@ pub async fn add_session(db: &Database, user_id: Uuid, family: &str, created: i6
 pub fn rotation(session_id: Uuid, presented: &str, successor: &str, now: i64) -> Rotation {
     Rotation {
         session_id,
+        user_id: Uuid::nil(),
+        client: None,
         presented_hash: presented.to_owned(),
         successor_hash: successor.to_owned(),
         successor_sealed: Some("sealed".to_owned()),
@@ -176,10 +178,13 @@ on_both_engines! {
         let user = add_user(&db, "ada@example.com").await;
         let id = add_session(&db, user, "family", 0).await;
         assert!(s::rotate_session(&db, rotation(id, "token-1", "token-2", 5)).await.unwrap());
+        let others = add_session(&db, user, "other", 0).await;
+        assert!(s::rotate_session(&db, rotation(others, "token-1", "token-2", 5)).await.unwrap());
         let mut on = db.write().await.unwrap();
-        assert_eq!(s::erase_grace_successors(&mut on, at(14)).await.unwrap(), 0);
-        assert_eq!(s::erase_grace_successors(&mut on, at(15)).await.unwrap(), 1);
-        assert_eq!(s::erase_grace_successors(&mut on, at(15)).await.unwrap(), 0);
+        assert_eq!(s::erase_grace_successors(&mut on, at(14), 10).await.unwrap(), 0);
+        assert_eq!(s::erase_grace_successors(&mut on, at(15), 1).await.unwrap(), 1);
+        assert_eq!(s::erase_grace_successors(&mut on, at(15), 10).await.unwrap(), 1);
+        assert_eq!(s::erase_grace_successors(&mut on, at(15), 10).await.unwrap(), 0);
         drop(on);
         assert!(s::rotate_session(&db, rotation(id, "token-2", "token-3", 20)).await.unwrap());
         let mut on = db.write().await.unwrap();
@@ -247,5 +252,22 @@ on_both_engines! {
         assert_eq!(sweep(60).await, 1);
         assert_eq!(sweep(100).await, 1);
         assert!(s::find_session_of_family(&mut db.read().await.unwrap(), "live", "").await.unwrap().is_some());
+    }
+}
+
+on_both_engines! {
+    /// A rotation leaves `sweep_at` where it is: the sweep finds the session there, moves it on, and finds it again when it is over.
+    async fn a_session_that_was_refreshed_is_swept_when_it_is_over_and_not_when_it_would_have_been(db) {
+        let user = add_user(&db, "ada@example.com").await;
+        for n in 0..5 {
+            let id = add_session(&db, user, &format!("family-{n}"), 0).await;
+            assert!(s::rotate_session(&db, rotation(id, "token-1", "token-2", 50)).await.unwrap());
+        }
+        let sweep = async |before: i64| s::sweep_sessions(&mut db.write().await.unwrap(), at(before), 2).await.unwrap();
+        assert_eq!([sweep(99).await, sweep(149).await, sweep(149).await, sweep(149).await], [0, 2, 2, 1]);
+        assert_eq!(s::live_sessions(&mut db.read().await.unwrap(), user, at(60)).await.unwrap().len(), 5);
+        assert_eq!(sweep(149).await, 0, "each is moved on once");
+        assert_eq!([sweep(150).await, sweep(150).await, sweep(150).await, sweep(150).await], [2, 2, 1, 0]);
+        assert!(s::live_sessions(&mut db.read().await.unwrap(), user, at(60)).await.unwrap().is_empty());
     }
 }
