@@ -1,11 +1,11 @@
 //! Logging in.
 
-use super::account_limit::{CLIENT_KNOWN_FOR, CLIENTS_KNOWN};
+use super::account_limit::{CLIENT_KNOWN_FOR, CLIENT_NOTED_FOR, CLIENTS_KNOWN};
 use super::{Accounts, Caller, Email, FieldError, SessionTokens};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::{Overloaded, Password, PasswordTooLong, Verdict};
 use crate::rate_limit::Decision;
-use crate::storage::{self, LoginRow, StorageError};
+use crate::storage::{self, ClientNote, Login, LoginRow, StorageError};
 
 /// Why nobody was logged in.
 #[derive(Debug, thiserror::Error)]
@@ -155,18 +155,25 @@ impl Accounts {
         row: LoginRow,
         caller: &Caller,
     ) -> Result<Option<SessionTokens>, StorageError> {
-        let LoginRow { mut account, .. } = row;
         let now = self.0.clock.now();
+        // Noted anew, the newest client would still be the newest.
+        let is_noted = row.client_seen_at.is_some_and(|seen_at| {
+            row.newest_seen_at == Some(seen_at) && seen_at > now.minus(CLIENT_NOTED_FOR)
+        });
+        let mut account = row.account;
         let (token, session) = self.new_session(account.id, now);
-        let mut transaction = self.0.database.begin().await?;
-        if !storage::record_login(&mut transaction, account.id, account.password_version, now).await? {
-            transaction.rollback().await?;
+        let user_agent = caller.printable_user_agent();
+        let login = Login {
+            seen_version: account.password_version,
+            client: (!is_noted).then(|| ClientNote {
+                client: caller.client.to_string(),
+                most: CLIENTS_KNOWN,
+            }),
+            session: session.row(caller.ip, user_agent.as_deref()),
+        };
+        if !storage::log_in(&self.0.database, &login).await? {
             return Ok(None);
         }
-        let client = caller.client.to_string();
-        storage::remember_client(&mut transaction, account.id, &client, now, CLIENTS_KNOWN).await?;
-        session.store(&mut transaction, caller).await?;
-        transaction.commit().await?;
         account.last_login_at = Some(now);
         Ok(Some(self.session_tokens(
             account,

@@ -1,5 +1,7 @@
 //! Sessions: who is signed in, and how that ends.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -9,7 +11,7 @@ use super::{Accounts, Caller, User};
 use crate::audit::{EventKind, Outcome};
 use crate::clock::Timestamp;
 use crate::credentials::{AccessClaims, AccessTokenError};
-use crate::storage::{self, Account, EndReason, Session, StorageError, Transaction};
+use crate::storage::{self, Account, EndReason, NewSession, Session, StorageError};
 
 /// What a login or a refresh gives (contract, section 3: Session tokens, without `token_type`).
 #[derive(Serialize)]
@@ -267,20 +269,19 @@ pub(super) struct OpeningSession {
 }
 
 impl OpeningSession {
-    pub(super) async fn store(&self, on: &mut Transaction, caller: &Caller) -> Result<(), StorageError> {
-        let user_agent = caller.printable_user_agent();
-        let session = storage::NewSession {
+    /// As it is stored.
+    pub(super) fn row<'a>(&'a self, client_ip: IpAddr, user_agent: Option<&'a str>) -> NewSession<'a> {
+        NewSession {
             id: self.id,
             user_id: self.user_id,
             family_hash: &self.family_hash,
             token_hash: &self.token_hash,
-            client_ip: caller.ip,
-            user_agent: user_agent.as_deref(),
+            client_ip,
+            user_agent,
             created_at: self.created_at,
             live_until: self.live_until,
             expires_at: self.expires_at,
-        };
-        storage::add_session(on, &session).await
+        }
     }
 }
 

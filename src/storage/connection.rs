@@ -21,7 +21,7 @@ pub struct Connection {
     /// A statement was begun and has not ended: its answer may still come.
     pub(super) in_flight: bool,
     /// Inside a transaction.
-    open: bool,
+    pub(super) open: bool,
 }
 
 #[derive(Debug)]

@@ -18,6 +18,7 @@ mod connection;
 mod database;
 mod error;
 mod known_clients;
+mod logins;
 mod mail_jobs;
 mod one_time_tokens;
 mod pending_users;
@@ -50,6 +51,7 @@ pub use connection::{Connection, Transaction};
 pub use database::{Database, PoolState};
 pub use error::{ConnectError, MigrateError, StorageError};
 pub use known_clients::{ClientNote, known_clients, remember_client, sweep_known_clients};
+pub use logins::{Login, log_in};
 pub use mail_jobs::{
     MailJob, MailKind, MailQueue, NewMailJob, claim_mail, finish_mail, is_mail_on_its_way, is_mail_ready,
     mail_queue, mark_mail_charged, queue_mail, queue_mail_if_room, renew_mail, retry_mail,

@@ -97,6 +97,8 @@ pub struct LoginRow {
     pub account: Account,
     /// When this client was last noted for it, if it is among the known ones.
     pub client_seen_at: Option<Timestamp>,
+    /// When any client was.
+    pub newest_seen_at: Option<Timestamp>,
 }
 
 /// A new password for an account whose password is still the one that was checked.
@@ -153,7 +155,8 @@ pub async fn find_for_login(
         "SELECT users.*, (SELECT newest.seen_at FROM ( \
              SELECT client, seen_at FROM known_clients \
              WHERE user_id = users.id AND seen_at > $3 ORDER BY seen_at DESC, client LIMIT $4 \
-         ) AS newest WHERE newest.client = $2) AS client_seen_at \
+         ) AS newest WHERE newest.client = $2) AS client_seen_at, \
+         (SELECT MAX(seen_at) FROM known_clients WHERE user_id = users.id) AS newest_seen_at \
          FROM users WHERE email = $1",
         email,
         client,

@@ -8,6 +8,7 @@ mod authority;
 mod databases;
 mod engines;
 mod known_clients;
+mod logins;
 mod mail_jobs;
 mod migrations;
 mod one_time_tokens;

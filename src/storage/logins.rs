@@ -1,0 +1,100 @@
+//! What a good login writes: that it happened, from where, and the session that it opens.
+
+use super::connection::{Connection, Transaction, execute, fetch_all};
+use super::database::Database;
+use super::error::StorageError;
+use super::known_clients::{ClientNote, remember_client};
+use super::sessions::{NewSession, add_session};
+use super::users::record_login;
+
+/// A login whose password was right.
+pub struct Login<'a> {
+    /// The account's version when the password was checked.
+    pub seen_version: i64,
+    /// To note where it came from, if that was not noted lately.
+    pub client: Option<ClientNote>,
+    /// The session to open. It begins now.
+    pub session: NewSession<'a>,
+}
+
+/// Writes all of it, or nothing and `false` if the password was changed, or the account deactivated, since it was read.
+pub async fn log_in(database: &Database, login: &Login<'_>) -> Result<bool, StorageError> {
+    match (&login.client, database) {
+        (Some(note), _) => log_in_and_note(database.begin().await?, login, note).await,
+        (None, Database::Sqlite { .. }) => log_in_on_sqlite(database.write().await?, login).await,
+        (None, Database::Postgres { .. }) => log_in_on_postgres(database.write().await?, login).await,
+    }
+}
+
+async fn log_in_and_note(
+    mut transaction: Transaction,
+    login: &Login<'_>,
+    note: &ClientNote,
+) -> Result<bool, StorageError> {
+    let session = &login.session;
+    let (user_id, now) = (session.user_id, session.created_at);
+    if !record_login(&mut transaction, user_id, login.seen_version, now).await? {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    remember_client(&mut transaction, user_id, &note.client, now, note.most).await?;
+    add_session(&mut transaction, session).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+// Most logins come from a client that was noted lately, and are written at once: a round trip to SQLite's thread or to
+// PostgreSQL costs as much as what is done there. The engines have nothing in common by which four statements become one.
+
+async fn log_in_on_sqlite(mut on: Connection, login: &Login<'_>) -> Result<bool, StorageError> {
+    let session = &login.session;
+    // If one of them fails the connection goes, and the transaction with it.
+    on.open = true;
+    let noted = fetch_all!(
+        (String,),
+        &mut on,
+        "BEGIN IMMEDIATE; \
+         UPDATE users SET last_login_at = $7, is_pending = FALSE \
+             WHERE id = $2 AND password_version = $10 AND is_active RETURNING id; \
+         INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
+             last_active_at, live_until, sweep_at, expires_at) \
+             SELECT $1, id, $3, $4, $5, $6, $7, $7, $8, $8, $9 FROM users \
+             WHERE id = $2 AND password_version = $10 AND is_active; \
+         COMMIT",
+        session.id.to_string(),
+        session.user_id.to_string(),
+        session.family_hash,
+        session.token_hash,
+        session.client_ip.to_string(),
+        session.user_agent,
+        session.created_at,
+        session.live_until,
+        session.expires_at,
+        login.seen_version,
+    )?;
+    on.open = false;
+    Ok(!noted.is_empty())
+}
+
+async fn log_in_on_postgres(mut on: Connection, login: &Login<'_>) -> Result<bool, StorageError> {
+    let session = &login.session;
+    let opened = execute!(
+        &mut on,
+        "WITH noted AS (UPDATE users SET last_login_at = $7, is_pending = FALSE \
+             WHERE id = $2 AND password_version = $10 AND is_active RETURNING id) \
+         INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
+             last_active_at, live_until, sweep_at, expires_at) \
+         SELECT $1, id, $3, $4, $5, $6, $7, $7, $8, $8, $9 FROM noted",
+        session.id.to_string(),
+        session.user_id.to_string(),
+        session.family_hash,
+        session.token_hash,
+        session.client_ip.to_string(),
+        session.user_agent,
+        session.created_at,
+        session.live_until,
+        session.expires_at,
+        login.seen_version,
+    )?;
+    Ok(opened == 1)
+}
