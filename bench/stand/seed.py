@@ -74,14 +74,14 @@ def uuid7():
     return str(uuid.UUID(int=value & ~(0x3 << 62) | 2 << 62))
 
 
-SESSION = "id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, last_active_at, live_until, sweep_at, expires_at"
+SESSION = "id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, last_active_at, client_noted_at, live_until, sweep_at, expires_at"
 USER = "id, email, password_hash, password_version, role, is_active, is_verified, is_pending, created_at, last_login_at"
 
 
 def session_row(user, family, own, session=None):
     now = time.time_ns() // 1_000_000
     ends = (now + 30 * DAY_MS, now + 30 * DAY_MS, now + 90 * DAY_MS)
-    return (session or uuid7(), user, sha256(family), sha256(own), "127.0.0.1", "bench", now, now, *ends)
+    return (session or uuid7(), user, sha256(family), sha256(own), "127.0.0.1", "bench", now, now, now, *ends)
 
 
 def sessions(database, user, count):

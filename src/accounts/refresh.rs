@@ -45,7 +45,7 @@ impl Accounts {
         // Twice is enough: who loses the exchange to another request finds the token no longer live.
         for _ in 0..2 {
             let now = self.0.clock.now();
-            let Some(row) = self.find_session(&presented, caller).await? else {
+            let Some(row) = self.find_session(&presented).await? else {
                 self.0.audit.record(&failure.because("unknown"));
                 return Err(RefreshError::Invalid);
             };
@@ -62,7 +62,7 @@ impl Accounts {
                         .because("grace");
                     self.0.audit.record(&replay.of_user(row.account.id));
                     let token = presented.with_own(own);
-                    let SessionOfUser { session, account, .. } = row;
+                    let SessionOfUser { session, account } = row;
                     return Ok(self.session_tokens(account, session.id, &token, session.live_until, now));
                 }
                 Standing::Ended => {
@@ -79,15 +79,9 @@ impl Accounts {
         Err(RefreshError::Invalid)
     }
 
-    async fn find_session(
-        &self,
-        presented: &RefreshToken,
-        caller: &Caller,
-    ) -> Result<Option<SessionOfUser>, StorageError> {
+    async fn find_session(&self, presented: &RefreshToken) -> Result<Option<SessionOfUser>, StorageError> {
         let family_hash = presented.family_hash();
-        let client = caller.client.to_string();
-        storage::find_session_of_family(&mut self.0.database.read().await?, family_hash.as_str(), &client)
-            .await
+        storage::find_session_of_family(&mut self.0.database.read().await?, family_hash.as_str()).await
     }
 
     fn standing(&self, row: &SessionOfUser, presented: &RefreshToken, now: Timestamp) -> Standing {
@@ -136,11 +130,7 @@ impl Accounts {
         caller: &Caller,
         now: Timestamp,
     ) -> Result<Option<SessionTokens>, StorageError> {
-        let SessionOfUser {
-            session,
-            account,
-            client_seen_at,
-        } = row;
+        let SessionOfUser { session, account } = row;
         let settings = &self.0.settings;
         let successor = presented.successor();
         let sealed = (!settings.refresh_reuse_grace.is_zero()).then(|| {
@@ -150,7 +140,10 @@ impl Accounts {
                 .seal(Purpose::RefreshSeal, presented.own().expose(), own)
         });
         let live_until = now.plus(settings.session_idle_lifetime).min(session.expires_at);
-        let is_noted = client_seen_at.is_some_and(|seen_at| seen_at > now.minus(CLIENT_NOTED_FOR));
+        let noted_at = session
+            .client_noted_at
+            .filter(|_| session.client_ip == caller.ip.to_string());
+        let is_noted = noted_at.is_some_and(|noted_at| noted_at > now.minus(CLIENT_NOTED_FOR));
         let rotation = Rotation {
             session_id: session.id,
             user_id: account.id,

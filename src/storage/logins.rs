@@ -57,8 +57,8 @@ async fn log_in_on_sqlite(mut on: Connection, login: &Login<'_>) -> Result<bool,
          UPDATE users SET last_login_at = $7, is_pending = FALSE \
              WHERE id = $2 AND password_version = $10 AND is_active RETURNING id; \
          INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
-             last_active_at, live_until, sweep_at, expires_at) \
-             SELECT $1, id, $3, $4, $5, $6, $7, $7, $8, $8, $9 FROM users \
+             last_active_at, client_noted_at, live_until, sweep_at, expires_at) \
+             SELECT $1, id, $3, $4, $5, $6, $7, $7, $7, $8, $8, $9 FROM users \
              WHERE id = $2 AND password_version = $10 AND is_active; \
          COMMIT",
         session.id.to_string(),
@@ -83,8 +83,8 @@ async fn log_in_on_postgres(mut on: Connection, login: &Login<'_>) -> Result<boo
         "WITH noted AS (UPDATE users SET last_login_at = $7, is_pending = FALSE \
              WHERE id = $2 AND password_version = $10 AND is_active RETURNING id) \
          INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
-             last_active_at, live_until, sweep_at, expires_at) \
-         SELECT $1, id, $3, $4, $5, $6, $7, $7, $8, $8, $9 FROM noted",
+             last_active_at, client_noted_at, live_until, sweep_at, expires_at) \
+         SELECT $1, id, $3, $4, $5, $6, $7, $7, $7, $8, $8, $9 FROM noted",
         session.id.to_string(),
         session.user_id.to_string(),
         session.family_hash,

@@ -72,6 +72,8 @@ pub struct Session {
     pub grace_ends_at: Option<Timestamp>,
     /// Where it was last used from.
     pub client_ip: String,
+    /// When that client was noted for the user, if it is known.
+    pub client_noted_at: Option<Timestamp>,
     /// `User-Agent` of the last login or refresh.
     pub user_agent: Option<String>,
     /// Login.
@@ -89,7 +91,7 @@ pub struct Session {
     pub end_reason: Option<String>,
 }
 
-/// A session, its user, and when its user was last noted at a client.
+/// A session and its user.
 #[derive(FromRow)]
 pub struct SessionOfUser {
     /// The session.
@@ -98,8 +100,6 @@ pub struct SessionOfUser {
     /// Its user.
     #[sqlx(flatten)]
     pub account: Account,
-    /// When the client that asks was last noted for the user.
-    pub client_seen_at: Option<Timestamp>,
 }
 
 /// A session to open.
@@ -154,19 +154,19 @@ pub struct Rotation {
 macro_rules! session_columns {
     () => {
         "sessions.id AS session_id, sessions.user_id, sessions.token_hash, sessions.previous_hash, \
-         sessions.successor_sealed, sessions.grace_ends_at, sessions.client_ip, sessions.user_agent, \
+         sessions.successor_sealed, sessions.grace_ends_at, sessions.client_ip, sessions.client_noted_at, sessions.user_agent, \
          sessions.created_at AS session_created_at, sessions.last_active_at, sessions.live_until, \
          sessions.expires_at, sessions.ended_at, sessions.end_reason"
     };
 }
 
-/// Opens a session.
+/// Opens a session. Its client was noted just before.
 pub async fn add_session(on: &mut Connection, session: &NewSession<'_>) -> Result<(), StorageError> {
     execute!(
         on,
         "INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
-             last_active_at, live_until, sweep_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $8, $9)",
+             last_active_at, client_noted_at, live_until, sweep_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8, $8, $9)",
         session.id.to_string(),
         session.user_id.to_string(),
         session.family_hash,
@@ -180,11 +180,10 @@ pub async fn add_session(on: &mut Connection, session: &NewSession<'_>) -> Resul
     .map(drop)
 }
 
-/// The session that a refresh token was issued in, over or not, its user, and when `client` was last noted.
+/// The session that a refresh token was issued in, over or not, and its user.
 pub async fn find_session_of_family(
     on: &mut Connection,
     family_hash: &str,
-    client: &str,
 ) -> Result<Option<SessionOfUser>, StorageError> {
     fetch_optional!(
         SessionOfUser,
@@ -192,11 +191,9 @@ pub async fn find_session_of_family(
         concat!(
             "SELECT ",
             session_columns!(),
-            ", users.*, (SELECT seen_at FROM known_clients WHERE user_id = users.id AND client = $2) AS client_seen_at \
-             FROM sessions JOIN users ON users.id = sessions.user_id WHERE family_hash = $1"
+            ", users.* FROM sessions JOIN users ON users.id = sessions.user_id WHERE family_hash = $1"
         ),
         family_hash,
-        client,
     )
 }
 
@@ -243,7 +240,8 @@ pub(super) async fn rotate(on: &mut Connection, rotation: &Rotation) -> Result<b
     let rotated = execute!(
         on,
         "UPDATE sessions SET previous_hash = token_hash, token_hash = $3, successor_sealed = $4, grace_ends_at = $5, \
-             client_ip = $6, user_agent = $7, last_active_at = $8, live_until = $9 \
+             client_ip = $6, user_agent = $7, last_active_at = $8, live_until = $9, \
+             client_noted_at = COALESCE($10, client_noted_at) \
          WHERE id = $1 AND token_hash = $2 AND ended_at IS NULL AND live_until > $8",
         rotation.session_id.to_string(),
         &rotation.presented_hash,
@@ -254,6 +252,7 @@ pub(super) async fn rotate(on: &mut Connection, rotation: &Rotation) -> Result<b
         &rotation.user_agent,
         rotation.now,
         rotation.live_until,
+        rotation.client.as_ref().map(|_| rotation.now),
     )?;
     Ok(rotated == 1)
 }

@@ -211,3 +211,24 @@ on_both_engines! {
         assert!(world.accounts.login(EMAIL, crate::world::PASSWORD, &caller(7)).await.is_ok());
     }
 }
+
+on_both_engines! {
+    /// Not each refresh notes its client; those that do come often enough.
+    async fn a_client_that_is_refreshed_every_twenty_minutes_stays_known(db) {
+        let world = World::on(db, |choices| {
+            choices.rules.set(stile::rate_limit::Rule::LoginAccount, "1/hour".parse().unwrap());
+        });
+        let (tokens, _) = world.user(EMAIL).await;
+        let mut token = tokens.refresh_token;
+        for _ in 0..7 {
+            world.advance(20 * 60);
+            token = refresh(&world, &token).await.unwrap().refresh_token;
+        }
+        // Two hours and twenty minutes after the login, which alone would be forgotten now.
+        world.advance(30 * 86_400 - 3600);
+        for stranger in [100, 101] {
+            assert!(world.accounts.login(EMAIL, "wrong-password", &caller(stranger)).await.is_err());
+        }
+        assert!(world.accounts.login(EMAIL, crate::world::PASSWORD, &caller(1)).await.is_ok());
+    }
+}

@@ -36,12 +36,13 @@ on_both_engines! {
             let family = format!("family-{now}");
             assert!(s::log_in(&db, &login(user, &family, now, client)).await.unwrap());
             let mut on = db.read().await.unwrap();
-            let found = s::find_session_of_family(&mut on, &family, "10.0.0.1").await.unwrap().unwrap();
+            let found = s::find_session_of_family(&mut on, &family).await.unwrap().unwrap();
             assert_eq!((found.session.user_id, found.session.token_hash.as_str()), (user, "token-1"));
             assert_eq!((found.session.client_ip.as_str(), found.session.user_agent.as_deref()), ("127.0.0.1", Some("curl/8")));
             assert_eq!((found.session.created_at, found.session.last_active_at), (at(now), at(now)));
             assert_eq!((found.session.live_until, found.session.expires_at), (at(now + 100), at(now + 1000)));
-            assert_eq!((found.account.last_login_at, found.client_seen_at), (Some(at(now)), Some(at(1))));
+            assert_eq!((found.account.last_login_at, found.session.client_noted_at), (Some(at(now)), Some(at(now))));
+            assert_eq!(s::known_clients(&mut on, user).await.unwrap(), ["10.0.0.1"]);
         }
         // Due for the sweep when they would end.
         assert_eq!(s::sweep_sessions(&mut db.write().await.unwrap(), at(101), 10).await.unwrap(), 1);

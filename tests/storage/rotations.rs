@@ -6,12 +6,12 @@ use stile::storage::{self as s, DatabaseUrl};
 use uuid::Uuid;
 
 use crate::databases::TestDatabase;
-use crate::engines::{add_user, on_both_engines, race};
+use crate::engines::{add_user, at, on_both_engines, race};
 use crate::sessions::{add_session, rotation};
 
 async fn token_of(db: &TestDatabase, family: &str) -> String {
     let mut on = db.read().await.unwrap();
-    let found = s::find_session_of_family(&mut on, family, "").await.unwrap();
+    let found = s::find_session_of_family(&mut on, family).await.unwrap();
     found.unwrap().session.token_hash
 }
 
@@ -81,6 +81,15 @@ on_both_engines! {
         assert!(rotate(ids[0], "token-1", "10.0.0.1".to_owned()).await.unwrap());
         assert!(!rotate(ids[0], "token-1", "10.0.0.2".to_owned()).await.unwrap());
         assert_eq!(noted().await, 1);
+        let noted_at = async || {
+            let mut on = db.read().await.unwrap();
+            let found = s::find_session_of_family(&mut on, "family-0").await.unwrap();
+            found.unwrap().session.client_noted_at
+        };
+        assert_eq!(noted_at().await, Some(at(5)));
+        let unnoted = s::Rotation { user_id: user, ..rotation(ids[0], "new", "newer", 6) };
+        assert!(s::rotate_session(&db, unnoted).await.unwrap());
+        assert_eq!(noted_at().await, Some(at(5)), "nothing was noted");
         let rotated = race(40, |n| {
             let presented = if n % 2 == 0 { "token-1" } else { "another" };
             rotate(ids[n / 2], presented, format!("10.0.1.{n}"))

@@ -107,18 +107,15 @@ on_both_engines! {
     async fn a_session_is_found_by_its_family_with_its_user(db) {
         let user = add_user(&db, "ada@example.com").await;
         let id = add_session(&db, user, "family", 0).await;
-        s::remember_client(&mut db.write().await.unwrap(), user, "127.0.0.1", at(3), 20).await.unwrap();
         let mut on = db.read().await.unwrap();
-        let found = s::find_session_of_family(&mut on, "family", "127.0.0.1").await.unwrap().unwrap();
+        let found = s::find_session_of_family(&mut on, "family").await.unwrap().unwrap();
         assert_eq!((found.session.id, found.session.user_id, found.account.id), (id, user, user));
         assert_eq!(found.session.token_hash, "token-1");
         assert_eq!(found.session.user_agent.as_deref(), Some("curl/8"));
         assert_eq!((found.session.live_until, found.session.expires_at), (at(100), at(1000)));
         assert_eq!((found.session.created_at, found.session.last_active_at), (at(0), at(0)));
-        assert_eq!(found.client_seen_at, Some(at(3)));
-        let elsewhere = s::find_session_of_family(&mut on, "family", "10.9.9.9").await.unwrap().unwrap();
-        assert_eq!(elsewhere.client_seen_at, None);
-        assert!(s::find_session_of_family(&mut on, "other", "127.0.0.1").await.unwrap().is_none());
+        assert_eq!(found.session.client_noted_at, Some(at(0)));
+        assert!(s::find_session_of_family(&mut on, "other").await.unwrap().is_none());
     }
 }
 
@@ -142,7 +139,7 @@ on_both_engines! {
         let id = add_session(&db, user, "family", 0).await;
         assert!(s::rotate_session(&db, rotation(id, "token-1", "token-2", 5)).await.unwrap());
         assert!(!s::rotate_session(&db, rotation(id, "token-1", "token-3", 5)).await.unwrap());
-        let session = s::find_session_of_family(&mut db.read().await.unwrap(), "family", "").await.unwrap().unwrap().session;
+        let session = s::find_session_of_family(&mut db.read().await.unwrap(), "family").await.unwrap().unwrap().session;
         assert_eq!(session.token_hash, "token-2");
         assert_eq!(session.previous_hash.as_deref(), Some("token-1"));
         assert_eq!(session.successor_sealed.as_deref(), Some("sealed"));
@@ -168,7 +165,7 @@ on_both_engines! {
         .await;
         let winners: Vec<_> = rotated.into_iter().flatten().collect();
         assert_eq!(winners.len(), 1);
-        let session = s::find_session_of_family(&mut db.read().await.unwrap(), "family", "").await.unwrap().unwrap();
+        let session = s::find_session_of_family(&mut db.read().await.unwrap(), "family").await.unwrap().unwrap();
         assert_eq!(session.session.token_hash, winners[0]);
     }
 }
@@ -190,7 +187,7 @@ on_both_engines! {
         let mut on = db.write().await.unwrap();
         let ended = s::end_session_of_family(&mut on, "family", EndReason::Reuse, at(21)).await.unwrap();
         assert_eq!(ended, Some((id, user)));
-        let session = s::find_session_of_family(&mut on, "family", "").await.unwrap().unwrap().session;
+        let session = s::find_session_of_family(&mut on, "family").await.unwrap().unwrap().session;
         assert_eq!(session.successor_sealed, None);
         assert_eq!((session.ended_at, session.end_reason.as_deref()), (Some(at(21)), Some("refresh_reuse")));
         drop(on);
@@ -251,7 +248,7 @@ on_both_engines! {
         assert_eq!(sweep(59).await, 0);
         assert_eq!(sweep(60).await, 1);
         assert_eq!(sweep(100).await, 1);
-        assert!(s::find_session_of_family(&mut db.read().await.unwrap(), "live", "").await.unwrap().is_some());
+        assert!(s::find_session_of_family(&mut db.read().await.unwrap(), "live").await.unwrap().is_some());
     }
 }
 
