@@ -106,7 +106,15 @@ impl Client {
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Kind::V4(octets) => Ipv4Addr::from(octets).fmt(f),
+            // Many times as fast as that of `Ipv4Addr`, which pads; each key in Redis is written with it.
+            Kind::V4([first, rest @ ..]) => {
+                let mut digits = itoa::Buffer::new();
+                f.write_str(digits.format(first))?;
+                rest.iter().try_for_each(|octet| {
+                    f.write_str(".")?;
+                    f.write_str(digits.format(*octet))
+                })
+            }
             Kind::V6(octets, prefix) => write!(f, "{}/{prefix}", Ipv6Addr::from(octets)),
             Kind::Worker(name) => {
                 let shown = str::from_utf8(&name).unwrap_or_default();

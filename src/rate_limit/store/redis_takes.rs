@@ -87,6 +87,13 @@ pub(super) async fn deliver(line: Line, mut jobs: mpsc::UnboundedReceiver<Job>) 
                 if count == 0 {
                     break;
                 }
+                // Whoever is ready at this moment gets his turn and comes along; nobody else is waited for.
+                tokio::task::yield_now().await;
+                while batch.len() < MOST
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    batch.push(job);
+                }
                 calls.push(line.call(batch));
             }
         }
@@ -188,15 +195,21 @@ pub(super) fn replies(
     value: &Value,
     asked: impl IntoIterator<Item = usize>,
 ) -> Option<Vec<Result<TakeReply, Failure>>> {
-    let Value::Array(parts) = value else { return None };
-    let (redis_us, mut parts) = parts.split_first()?;
-    let redis_us = int(redis_us)?;
+    let Value::BulkString(bytes) = value else {
+        return None;
+    };
+    let (numbers, []) = bytes.as_chunks::<8>() else {
+        return None;
+    };
+    let mut numbers = numbers.iter().copied().map(i64::from_le_bytes);
+    let redis_us = numbers.next()?;
     let mut replies = Vec::new();
     for windows in asked {
-        let (outcome, rest) = parts.split_first()?;
-        let (of_take, rest) = rest.split_at_checked(2 * windows)?;
-        parts = rest;
-        let outcome = int(outcome)?;
+        let outcome = numbers.next()?;
+        let mut counts = Vec::with_capacity(windows);
+        for _ in 0..windows {
+            counts.push((count(numbers.next()?), numbers.next()?));
+        }
         replies.push(if outcome == 3 {
             Err(Failure::Value)
         } else {
@@ -204,19 +217,23 @@ pub(super) fn replies(
                 admitted: outcome == 1,
                 void: outcome == 2,
                 redis_us,
-                counts: counts(of_take)?,
+                counts,
             })
         });
     }
-    parts.is_empty().then_some(replies)
+    numbers.next().is_none().then_some(replies)
 }
 
 /// Counts and resets, in turn.
 pub(super) fn counts(parts: &[Value]) -> Option<Vec<(u32, i64)>> {
     let pair = |pair: &[Value]| match pair {
-        // Somebody else may have written more than a limit can be.
-        [count, ends] => Some((u32::try_from(int(count)?.max(0)).unwrap_or(u32::MAX), int(ends)?)),
+        [number, ends] => Some((count(int(number)?), int(ends)?)),
         _ => None,
     };
     parts.chunks(2).map(pair).collect()
+}
+
+/// Somebody else may have written more than a limit can be.
+fn count(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
