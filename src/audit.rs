@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::rate_limit::{Limiter, Phase};
+use crate::rate_limit::{Client, Limiter, Phase};
 use crate::storage::{self, AuditRow, Database};
 
 /// Rows that may wait. More than this within one [`FLUSH`], or while the database is away, are dropped and
@@ -319,7 +319,7 @@ impl Audit {
             user_id: event.user_id.map(|id| id.to_string()),
             target_id: event.target_id.map(|id| id.to_string()),
             account: event.account.map(str::to_owned),
-            client_ip: event.client_ip.map(|ip| ip.to_string()),
+            client_ip: event.client_ip.map(text_of),
             request_id: event.request_id.map(str::to_owned),
             occurrences: 1,
         }
@@ -347,11 +347,19 @@ impl Inner {
     }
 }
 
+/// As it prints. An IPv4 address by way of [`Client`], which does it in a fifth of the time: each refusal has its line.
+fn text_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(_) => Client::of(ip, 128).to_string(),
+        IpAddr::V6(_) => ip.to_string(),
+    }
+}
+
 /// All fields are given as strings: the text format then escapes them, and JSON does anyway.
 fn log(event: &Event<'_>) {
     let user_id = event.user_id.map(|id| id.to_string());
     let target_id = event.target_id.map(|id| id.to_string());
-    let client_ip = event.client_ip.map(|ip| ip.to_string());
+    let client_ip = event.client_ip.map(text_of);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
