@@ -1,6 +1,6 @@
 //! What a good login writes: that it happened, from where, and the session that it opens.
 
-use super::connection::{Connection, Transaction, execute, fetch_all};
+use super::connection::{Transaction, fetch_all};
 use super::database::Database;
 use super::error::StorageError;
 use super::known_clients::{ClientNote, remember_client};
@@ -19,10 +19,9 @@ pub struct Login<'a> {
 
 /// Writes all of it, or nothing and `false` if the password was changed, or the account deactivated, since it was read.
 pub async fn log_in(database: &Database, login: &Login<'_>) -> Result<bool, StorageError> {
-    match (&login.client, database) {
-        (Some(note), _) => log_in_and_note(database.begin().await?, login, note).await,
-        (None, Database::Sqlite { .. }) => log_in_on_sqlite(database.write().await?, login).await,
-        (None, Database::Postgres { .. }) => log_in_on_postgres(database.write().await?, login).await,
+    match &login.client {
+        Some(note) => log_in_and_note(database.begin().await?, login, note).await,
+        None => log_in_at_once(database, login).await,
     }
 }
 
@@ -43,24 +42,54 @@ async fn log_in_and_note(
     Ok(true)
 }
 
-// Most logins come from a client that was noted lately, and are written at once: a round trip to SQLite's thread or to
-// PostgreSQL costs as much as what is done there. The engines have nothing in common by which four statements become one.
+/// What both engines write of the session; `$2` is the user.
+macro_rules! open_session_for {
+    ($users:literal) => {
+        concat!(
+            "INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
+                 last_active_at, client_noted_at, live_until, sweep_at, expires_at) \
+             SELECT $1, id, $3, $4, $5, $6, $7, $7, $7, $8, $8, $9 FROM ",
+            $users
+        )
+    };
+}
 
-async fn log_in_on_sqlite(mut on: Connection, login: &Login<'_>) -> Result<bool, StorageError> {
+macro_rules! note_login {
+    () => {
+        "UPDATE users SET last_login_at = $7, is_pending = FALSE \
+         WHERE id = $2 AND password_version = $10 AND is_active RETURNING id"
+    };
+}
+
+/// Most logins come from a client that was noted lately, and are written at once: a round trip to SQLite's thread or to
+/// PostgreSQL costs as much as what is done there. Only the way in which several statements become one is the engine's.
+async fn log_in_at_once(database: &Database, login: &Login<'_>) -> Result<bool, StorageError> {
+    let mut on = database.write().await?;
+    let is_sqlite = matches!(database, Database::Sqlite { .. });
+    let sql = if is_sqlite {
+        concat!(
+            "BEGIN IMMEDIATE; ",
+            note_login!(),
+            "; ",
+            open_session_for!("users WHERE id = $2 AND password_version = $10 AND is_active"),
+            "; COMMIT"
+        )
+    } else {
+        concat!(
+            "WITH noted AS (",
+            note_login!(),
+            "), opened AS (",
+            open_session_for!("noted"),
+            ") SELECT id FROM noted"
+        )
+    };
     let session = &login.session;
-    // If one of them fails the connection goes, and the transaction with it.
-    on.open = true;
+    // If one of SQLite's statements fails the connection goes, and the transaction with it.
+    on.open = is_sqlite;
     let noted = fetch_all!(
         (String,),
         &mut on,
-        "BEGIN IMMEDIATE; \
-         UPDATE users SET last_login_at = $7, is_pending = FALSE \
-             WHERE id = $2 AND password_version = $10 AND is_active RETURNING id; \
-         INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
-             last_active_at, client_noted_at, live_until, sweep_at, expires_at) \
-             SELECT $1, id, $3, $4, $5, $6, $7, $7, $7, $8, $8, $9 FROM users \
-             WHERE id = $2 AND password_version = $10 AND is_active; \
-         COMMIT",
+        sql,
         session.id.to_string(),
         session.user_id.to_string(),
         session.family_hash,
@@ -74,27 +103,4 @@ async fn log_in_on_sqlite(mut on: Connection, login: &Login<'_>) -> Result<bool,
     )?;
     on.open = false;
     Ok(!noted.is_empty())
-}
-
-async fn log_in_on_postgres(mut on: Connection, login: &Login<'_>) -> Result<bool, StorageError> {
-    let session = &login.session;
-    let opened = execute!(
-        &mut on,
-        "WITH noted AS (UPDATE users SET last_login_at = $7, is_pending = FALSE \
-             WHERE id = $2 AND password_version = $10 AND is_active RETURNING id) \
-         INSERT INTO sessions (id, user_id, family_hash, token_hash, client_ip, user_agent, created_at, \
-             last_active_at, client_noted_at, live_until, sweep_at, expires_at) \
-         SELECT $1, id, $3, $4, $5, $6, $7, $7, $7, $8, $8, $9 FROM noted",
-        session.id.to_string(),
-        session.user_id.to_string(),
-        session.family_hash,
-        session.token_hash,
-        session.client_ip.to_string(),
-        session.user_agent,
-        session.created_at,
-        session.live_until,
-        session.expires_at,
-        login.seen_version,
-    )?;
-    Ok(opened == 1)
 }
