@@ -7,6 +7,7 @@
 mod account_limit;
 mod activity;
 mod admin;
+mod deletion;
 mod delivery;
 mod email;
 mod email_change;
@@ -49,6 +50,7 @@ pub use admin::{
     AdminError, Administrator, AuditEntry, AuditQuery, ImportRow, Imported, NewAccount, NotAdmin,
     PasswordLink, RowError, UserChange, Whose,
 };
+pub use deletion::DeleteAccountError;
 pub use email::{Email, EmailError};
 pub use email_verification::VerifyEmailError;
 pub use full_name::{FullName, FullNameError};

@@ -1,14 +1,14 @@
-//! Asking a signed-in user for the current password, and what needs nothing more: deleting the account.
+//! Asking a signed-in user for the current password.
 
 use super::login::too_long;
-use super::{Accounts, Caller, FieldError, Identity, OwnerChange};
+use super::{Accounts, Caller, FieldError, Identity};
 use crate::audit::{EventKind, Outcome};
 use crate::credentials::{Overloaded, Password, Verdict};
 use crate::rate_limit::Decision;
-use crate::storage::{self, Account, StorageError};
+use crate::storage::{Account, StorageError};
 
-/// Why something that needs the current password was not done: `change_password`, `change_email`,
-/// `delete_account`.
+/// Why something that needs the current password was not done: `change_password`, `change_email`, and
+/// [`super::DeleteAccountError`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReauthenticateError {
     /// 422; a wrong current password is `wrong_password` at its pointer.
@@ -95,32 +95,5 @@ impl Accounts {
                 Err(overloaded.into())
             }
         }
-    }
-
-    /// Deletes the account and all that hangs on it. The audit log keeps its events until they are swept.
-    pub async fn delete_account(
-        &self,
-        identity: &Identity,
-        password: &str,
-        caller: &Caller,
-    ) -> Result<(), ReauthenticateError> {
-        let current = CurrentPassword {
-            text: password,
-            field: "/password",
-            wrong_at: "/password",
-        };
-        let account = self.reauthenticate(identity, current, caller).await?;
-        let mut transaction = self.0.database.begin().await?;
-        let deleted =
-            storage::delete_user(&mut transaction, account.id, Some(account.password_version)).await?;
-        let Some(tokens) = deleted else {
-            transaction.rollback().await?;
-            return Err(ReauthenticateError::SessionOver);
-        };
-        self.commit_and_end_api_tokens(transaction, OwnerChange::Deleted(tokens))
-            .await?;
-        let event = caller.event(EventKind::AccountDeleted, Outcome::Success);
-        self.0.audit.record(&event.of_user(account.id));
-        Ok(())
     }
 }

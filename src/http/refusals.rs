@@ -2,9 +2,9 @@
 //! What is logged and what is sent are two texts.
 
 use crate::accounts::{
-    AdminError, AuthenticateError, ConfirmResetError, EndSessionError, LoginError, LogoutError,
-    MailRequestError, NotAdmin, ReauthenticateError, RefreshError, RegisterError, UpdateProfileError,
-    VerifyEmailError,
+    AdminError, AuthenticateError, ConfirmResetError, DeleteAccountError, EndSessionError, LoginError,
+    LogoutError, MailRequestError, NotAdmin, ReauthenticateError, RefreshError, RegisterError,
+    UpdateProfileError, VerifyEmailError,
 };
 use crate::api_tokens::IssueError;
 use crate::http::error::ApiError;
@@ -35,6 +35,13 @@ fn limited(decision: &Decision) -> ApiError {
 /// The account's limit, as the document shows it.
 fn account_limited() -> ApiError {
     ApiError::rate_limited(Rule::LoginAccount.name(), 1800)
+}
+
+/// Somebody has to be left to administer.
+fn last_admin() -> ApiError {
+    ApiError::forbidden(
+        "This is the last active administrator. Make another one first, or use `stile user` on the server.",
+    )
 }
 
 /// The refusal that people meet most.
@@ -202,6 +209,25 @@ impl Refuses for ReauthenticateError {
     }
 }
 
+impl From<DeleteAccountError> for ApiError {
+    fn from(error: DeleteAccountError) -> Self {
+        match error {
+            DeleteAccountError::LastAdmin => last_admin(),
+            DeleteAccountError::Refused(error) => error.into(),
+        }
+    }
+}
+
+impl Refuses for DeleteAccountError {
+    fn refusals() -> Vec<ApiError> {
+        // Here the field has another name, and the first of two gives the example.
+        let wrong = refused_field("/password", "wrong_password", "The password is not right.");
+        let mut refusals = vec![wrong, last_admin()];
+        refusals.extend(ReauthenticateError::refusals());
+        refusals
+    }
+}
+
 impl From<MailRequestError> for ApiError {
     fn from(error: MailRequestError) -> Self {
         match error {
@@ -267,9 +293,7 @@ impl From<AdminError> for ApiError {
     fn from(error: AdminError) -> Self {
         match error {
             AdminError::NotAdmin => NotAdmin.into(),
-            AdminError::LastAdmin => Self::forbidden(
-                "This is the last active administrator. Make another one first, or use `stile user` on the server.",
-            ),
+            AdminError::LastAdmin => last_admin(),
             AdminError::Inactive => Self::account_inactive(),
             AdminError::NotFound => Self::not_found(),
             AdminError::Invalid(fields) => Self::validation_failed(fields),

@@ -1,6 +1,6 @@
 //! Changing the password, and deleting the account.
 
-use stile::accounts::ReauthenticateError;
+use stile::accounts::{DeleteAccountError, ReauthenticateError};
 use stile::rate_limit::Rule;
 
 use crate::databases::{on_both_engines, race};
@@ -8,9 +8,11 @@ use crate::world::{EMAIL, PASSWORD, World, caller, patiently};
 
 const NEW: &str = "entirely-new-password-7";
 
-fn field(outcome: Result<(), ReauthenticateError>) -> (String, &'static str) {
-    match outcome {
-        Err(ReauthenticateError::Invalid(fields)) => (fields[0].pointer.clone(), fields[0].code),
+fn field(outcome: Result<(), impl Into<DeleteAccountError>>) -> (String, &'static str) {
+    match outcome.map_err(Into::into) {
+        Err(DeleteAccountError::Refused(ReauthenticateError::Invalid(fields))) => {
+            (fields[0].pointer.clone(), fields[0].code)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -94,7 +96,7 @@ on_both_engines! {
         assert!(world.accounts.confirm_password_reset(&reset, NEW, &caller(1)).await.is_err());
         assert!(world.accounts.login(EMAIL, PASSWORD, &caller(1)).await.is_err());
         let again = world.accounts.delete_account(&identity, PASSWORD, &caller(1)).await;
-        assert!(matches!(again, Err(ReauthenticateError::SessionOver)));
+        assert!(matches!(again, Err(DeleteAccountError::Refused(ReauthenticateError::SessionOver))));
         world.user(EMAIL).await;
     }
 }

@@ -44,6 +44,12 @@ fn get<'a>(app: &'a TestApp, by: &Value, path: &str) -> Request<'a> {
     app.get(path).bearer(&by["access_token"])
 }
 
+fn delete_me<'a>(app: &'a TestApp, session: &Value) -> Request<'a> {
+    app.delete("/auth/me")
+        .bearer(&session["access_token"])
+        .json(&json!({"password": PASSWORD}))
+}
+
 /// Every route, on the user with this id.
 fn all_routes<'a>(app: &'a TestApp, id: &str) -> Vec<Request<'a>> {
     let path = format!("/admin/users/{id}");
@@ -325,6 +331,45 @@ on_both_engines! {
         patch(&app, &root, &path(&ada), json!({"is_active": true})).await.expect(200);
         patch(&app, &root, &own, json!({"role": "user"})).await.expect(200);
         get(&app, &root, "/admin/users").await.expect_problem(403, "forbidden");
+    }
+}
+
+on_both_engines! {
+    async fn the_last_active_administrator_cannot_delete_his_own_account(engine: Engine) {
+        let app = start(engine).await;
+        let (root, ada) = (admin(&app, "root@example.com").await, app.signed_up("ada@example.com").await);
+        let by_himself = delete_me(&app, &root).await.expect_problem(403, "forbidden");
+        let by_an_administrator = app.delete(&path(&root)).bearer(&root["access_token"]).await;
+        assert_eq!(by_himself.fingerprint(), by_an_administrator.expect_problem(403, "forbidden").fingerprint());
+        app.audited("account_deleted", "last_admin").await;
+        // Only who knows the password is told.
+        let wrong = app.delete("/auth/me").bearer(&root["access_token"]).json(&json!({"password": "wrong"}));
+        assert_eq!(wrong.await.expect_problem(422, "validation_failed").body["errors"][0]["code"], "wrong_password");
+        // He stays what he was, and an inactive one is no help.
+        patch(&app, &root, &path(&ada), json!({"role": "admin", "is_active": false})).await.expect(200);
+        delete_me(&app, &root).await.expect_problem(403, "forbidden");
+        patch(&app, &root, &path(&ada), json!({"is_active": true})).await.expect(200);
+        delete_me(&app, &root).await.expect(204);
+        let ada = app.logged_in("ada@example.com", PASSWORD).await;
+        delete_me(&app, &ada).await.expect_problem(403, "forbidden");
+        // Nobody else is held.
+        delete_me(&app, &app.signed_up("grace@example.com").await).await.expect(204);
+    }
+}
+
+on_both_engines! {
+    async fn of_two_administrators_who_delete_themselves_at_once_one_is_left(engine: Engine) {
+        let app = start(engine).await;
+        let second = app.second_instance().await;
+        for round in 0..if crate::app::long() { 40 } else { 8 } {
+            let one = admin(&app, &format!("one{round}@example.com")).await;
+            let other = admin(&app, &format!("other{round}@example.com")).await;
+            let both = [delete_me(&app, &one), delete_me(&app, &other).at(second)];
+            let mut statuses = join_all(both.map(Request::send)).await.iter().map(|answer| answer.status).collect::<Vec<_>>();
+            statuses.sort_unstable();
+            assert_eq!(statuses, [204, 403], "round {round}");
+            assert_eq!(app.sql("UPDATE users SET role = 'user' WHERE role = 'admin'").await, 1);
+        }
     }
 }
 

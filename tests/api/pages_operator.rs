@@ -143,6 +143,9 @@ on_both_engines! {
             let kept = operator.change(&own, change).await.expect(403);
             assert!(kept.text.contains("last active administrator"), "{}", kept.text);
         }
+        operator.open("/account/delete").await.expect(200);
+        let kept = operator.fill("/account/delete", &[("password", PASSWORD)]).await.expect(403);
+        assert!(kept.text.contains("last active administrator"), "{}", kept.text);
         operator.open("/admin").await.expect(303);
     }
 }

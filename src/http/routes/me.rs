@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 use validator::Validate;
 
-use crate::accounts::{Activity, Cursor, ReauthenticateError, UpdateProfileError, User};
+use crate::accounts::{Activity, Cursor, DeleteAccountError, ReauthenticateError, UpdateProfileError, User};
 use crate::http::Http;
 use crate::http::error::ApiError;
 use crate::http::extract::{Answer, Authenticated, Body, From, Paging, text};
-use crate::http::openapi::{Refused, Refuses, refused_field};
+use crate::http::openapi::Refused;
 use crate::http::routes::{Message, Routes, message};
 use crate::rate_limit::Rule;
 
@@ -134,27 +134,16 @@ struct DeleteBody {
     password: String,
 }
 
-/// What most deletions are refused for.
-struct WrongPassword;
-
-impl Refuses for WrongPassword {
-    fn refusals() -> Vec<ApiError> {
-        vec![refused_field(
-            "/password",
-            "wrong_password",
-            "The password is not right.",
-        )]
-    }
-}
-
 /// Delete the account and all that hangs on it.
+///
+/// The last active administrator stays: make another one first.
 #[utoipa::path(
     delete, path = "/api/v1/auth/me", operation_id = "delete_me", tag = "Accounts",
     request_body = DeleteBody,
     security(("access_token" = []), ("access_cookie" = [])),
     responses(
         (status = NO_CONTENT, description = "It is gone."),
-        Refused<(WrongPassword, ReauthenticateError, Authenticated, Body<DeleteBody>)>,
+        Refused<(DeleteAccountError, Authenticated, Body<DeleteBody>)>,
     ),
 )]
 async fn delete(
