@@ -271,7 +271,7 @@ async fn finish(mut server: JoinHandle<()>, grace: Duration) {
     }
 }
 
-/// `stile serve`: builds the program, listens, and runs until SIGTERM or SIGINT. A second signal ends it at once.
+/// `stile serve`: builds the program, listens, and runs until SIGTERM, SIGINT or SIGHUP. A second of the first two ends it at once.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let shutdown = CancellationToken::new();
     watch_signals(shutdown.clone())?;

@@ -46,7 +46,7 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Migrate the database, serve until SIGTERM or SIGINT, drain (the default).
+    /// Migrate the database, serve until SIGTERM, SIGINT or SIGHUP, drain (the default).
     #[command(after_long_help = reads_everything())]
     Serve,
     /// Run the migrations and exit.

@@ -16,11 +16,14 @@ use crate::traffic::{
     Answer, Connection, PASSWORD, Traffic, get, is_long, login, post, register, unlimited, wait_until,
 };
 
+/// As in a terminal, also where the tests themselves were started with `nohup`.
+const HEARS_HANGUPS: [&str; 2] = ["/usr/bin/env", "--default-signal=HUP"];
+
 #[test]
-fn either_signal_ends_it_with_exit_0() {
-    for signal in ["TERM", "INT"] {
+fn each_signal_ends_it_with_exit_0() {
+    for signal in ["TERM", "INT", "HUP"] {
         let directory = tempfile::tempdir().unwrap();
-        let stile = unlimited(directory.path()).start();
+        let stile = unlimited(directory.path()).through(&HEARS_HANGUPS).start();
         stile.signal(signal);
         assert_eq!(stile.wait_for_end(PATIENCE).code(), Some(0), "SIG{signal}");
         assert_eq!(stile.err.text(), "");
@@ -160,6 +163,64 @@ async fn a_second_signal_ends_it_at_once() {
     stile.signal("TERM");
     // Without the second signal it would stay for a minute at least.
     stile.wait_for_end(Duration::from_secs(15));
+}
+
+/// The shell tells its jobs, and the kernel what is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_hangup_does_not_cut_the_drain_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let stile = unlimited(directory.path())
+        .set("SHUTDOWN_DELAY_SECONDS", "2")
+        .through(&HEARS_HANGUPS)
+        .start();
+    for _ in 0..2 {
+        stile.signal("HUP");
+        wait_until("not ready", async || {
+            status_of(stile.address(), "/readyz") == Some(503)
+        })
+        .await;
+    }
+    assert_eq!(stile.wait_for_end(PATIENCE).code(), Some(0));
+    assert_eq!(stile.out.count("second signal"), 0, "{}", stile.out.text());
+    assert_eq!(stile.out.count("stopped"), 1, "{}", stile.out.text());
+}
+
+/// What is in flight is answered though the log has nowhere to go any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_lets_it_drain() {
+    let directory = tempfile::tempdir().unwrap();
+    // util-linux's `script` is the terminal.
+    let in_a_terminal =
+        r#"exec /usr/bin/script -qec "exec /usr/bin/env --default-signal=HUP $0 $*" /dev/null"#;
+    let terminal = unlimited(directory.path())
+        .through(&["/bin/sh", "-c", in_a_terminal])
+        .start();
+    let address = terminal.address();
+    let mut slow = Connection::open(address).await.unwrap();
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 2\r\n\r\n{";
+    slow.write(head.as_bytes()).await.unwrap();
+    let mut idle = Connection::open(address).await.unwrap();
+    idle.ask(&get("/livez")).await.unwrap().expect(200);
+
+    terminal.signal("KILL");
+    assert!(idle.is_closed().await, "it was told");
+    slow.write(b"}").await.unwrap();
+    let answer = slow.answer().await.unwrap().expect(422);
+    assert!(answer.closes(), "{answer:?}");
+    wait_until("its end", async || status_of(address, "/livez").is_none()).await;
+}
+
+#[test]
+fn nohup_keeps_it_running() {
+    let directory = tempfile::tempdir().unwrap();
+    let stile = unlimited(directory.path()).through(&["/usr/bin/nohup"]).start();
+    stile.signal("HUP");
+    for _ in 0..50 {
+        assert_eq!(status_of(stile.address(), "/readyz"), Some(200));
+    }
+    stile.signal("TERM");
+    assert_eq!(stile.wait_for_end(PATIENCE).code(), Some(0));
 }
 
 /// A TCP balancer that retries nothing: each connection goes to the next instance that was ready when last asked.
