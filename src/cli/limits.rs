@@ -59,48 +59,51 @@ impl From<OperatorError> for Refusal {
 pub(super) async fn run(env_file: Option<&Path>, command: &Command) -> ExitCode {
     match operator::configured(env_file) {
         Ok(config) => {
-            let answer = Box::pin(answer(config, command)).await;
-            operator::conclude(answer.map(|text| super::print(&text)))
+            let code = Box::pin(answer(config, command)).await;
+            operator::conclude(code)
         }
         Err(code) => code,
     }
 }
 
-async fn answer(config: Config, command: &Command) -> Result<String, Refusal> {
+async fn answer(config: Config, command: &Command) -> Result<ExitCode, Refusal> {
     let connect = || Counters::connect(&config.rate_limit, &config.operator_socket);
     match command {
         Command::List { json } => {
             let readings = connect().await?.all().await?;
-            Ok(printed(&config, readings, *json))
+            Ok(super::print(&printed(&config, readings, *json)))
         }
         Command::Show { subject, json } => {
             let subjects = subjects(&config, subject).await?;
             let readings = connect().await?.of(&subjects).await?;
-            Ok(printed(&config, readings, *json))
+            Ok(super::print(&printed(&config, readings, *json)))
         }
         Command::Reset { subject, json } => {
             let subjects = subjects(&config, subject).await?;
             let counters = connect().await?;
             forget_days(&config, &subjects).await?;
             let emptied = counters.reset(&subjects).await?;
-            record(config, subject, &subjects).await;
-            Ok(match emptied {
+            // Told at once: a database that is away is waited for.
+            let code = super::print(&match emptied {
                 _ if *json => format!("{:#}\n", json!({ "emptied": emptied })),
                 0 => format!("nothing was counted of {subject}\n"),
                 1 => format!("1 counter of {subject} was emptied\n"),
                 count => format!("{count} counters of {subject} were emptied\n"),
-            })
+            });
+            record(config, subject, &subjects).await;
+            Ok(code)
         }
     }
 }
 
-/// Writes down who was set free, where there is a database. It was done all the same while that is away.
+/// Writes down who was set free, where there is a database with the schema of this program. It was done all the same
+/// where there is none.
 async fn record(config: Config, subject: &str, subjects: &[Subject]) {
     let recorded = async {
         let Some(database) = operator::database(&config).await? else {
             return Ok(());
         };
-        let beside = Beside::connect(config, database, Reach::Database).await?;
+        let beside = Beside::connect_as_it_is(config, database, Reach::Database).await?;
         let recorded = if let Ok(email) = Email::parse(subject) {
             beside.accounts.record_cleared_account(&beside.by, &email).await
         } else {

@@ -72,11 +72,25 @@ pub(super) enum Reach {
 impl Beside {
     /// Brings the schema up to date, as a server does at its start.
     pub(super) async fn connect(config: Config, database: Database, reach: Reach) -> Result<Self, Refusal> {
+        let migrated = database.migrate().await;
+        migrated.map_err(|error| Refusal::database(&error))?;
+        Self::on(config, database, reach).await
+    }
+
+    /// Refused where the schema is not up to date: for a command that can do without the database, and has no business
+    /// to change it under older servers.
+    pub(super) async fn connect_as_it_is(
+        config: Config,
+        database: Database,
+        reach: Reach,
+    ) -> Result<Self, Refusal> {
+        let checked = database.check_schema().await;
+        checked.map_err(|error| Refusal::database(&error))?;
+        Self::on(config, database, reach).await
+    }
+
+    async fn on(config: Config, database: Database, reach: Reach) -> Result<Self, Refusal> {
         let failure = |error: &dyn Display| Refusal::Failure(error.to_string());
-        database
-            .migrate()
-            .await
-            .map_err(|error| Refusal::database(&error))?;
         let clock = Clock::system();
         let mut limits = config.rate_limit;
         if reach == Reach::Database {

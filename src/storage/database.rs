@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 use tracing::Instrument as _;
 
-use super::connection::{Connection, Link, QUERY_TIMEOUT, Transaction, execute, fetch_optional};
+use super::connection::{Connection, Link, QUERY_TIMEOUT, Transaction, execute, fetch_all, fetch_optional};
 use super::error::{ConnectError, MigrateError, StorageError};
 use super::rotations::Rotations;
 use super::{DatabaseUrl, Settings};
@@ -197,6 +197,32 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// Whether the schema is the one that this program knows, for whoever must not bring it up to date: he may be newer
+    /// than the servers that run. Changes nothing.
+    pub async fn check_schema(&self) -> Result<(), MigrateError> {
+        let mut on = self.read().await?;
+        let sql = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
+        let applied = match fetch_all!((i64, Vec<u8>), &mut on, sql) {
+            Ok(applied) => applied,
+            Err(error) if error.is_unavailable() => return Err(error.into()),
+            // No such table: nothing ever ran here.
+            Err(_) => Vec::new(),
+        };
+        let known = |version: i64| MIGRATOR.iter().find(|migration| migration.version == version);
+        for (version, checksum) in &applied {
+            let migration = known(*version).ok_or(MigrateError::Newer(*version))?;
+            if *migration.checksum != **checksum {
+                return Err(MigrateError::Edited(*version));
+            }
+        }
+        let has_run = |version| applied.iter().any(|(applied, _)| *applied == version);
+        let mut versions = MIGRATOR.iter().map(|migration| migration.version);
+        match versions.find(|version| !has_run(*version)) {
+            Some(version) => Err(MigrateError::Pending(version)),
+            None => Ok(()),
+        }
     }
 
     /// Whether the database answers.

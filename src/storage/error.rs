@@ -167,7 +167,7 @@ pub enum ConnectError {
     Unreachable(StorageError),
 }
 
-/// The schema could not be brought up to date.
+/// The schema is not, or could not be brought, up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// A newer stile has migrated this database.
@@ -181,6 +181,11 @@ pub enum MigrateError {
         "migration {0} has run with another text than this stile has: a landed migration is never edited"
     )]
     Edited(i64),
+    /// A migration has not run, and is not to be run now.
+    #[error(
+        "the database has not had migration {0}: a server of this version runs it at its start, or `stile migrate`"
+    )]
+    Pending(i64),
     /// A migration failed; nothing of it stayed.
     #[error("migration {0} failed and was rolled back: {1}")]
     Failed(i64, StorageError),

@@ -198,6 +198,36 @@ async fn an_account_is_found_by_its_address_and_freed_from_wherever_it_is_known(
     );
 }
 
+/// The command may be newer than the servers: it frees, and leaves their schema alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_does_not_migrate_the_database() {
+    let redis = RedisServer::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("old.db"), "").unwrap();
+    for url in [
+        "sqlite://old.db".to_owned(),
+        crate::postgres::server().fresh_database(),
+    ] {
+        let stile = || limited_by(&redis.url(), directory.path()).set("DATABASE_URL", &url);
+        for subject in ["10.50.0.5", "10.50.0.6"] {
+            redis
+                .command(&["SET", &format!("rate_limit:ip:{subject}"), "3", "EX", "60"])
+                .await;
+            let ended = run(stile(), &["reset", subject]);
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            assert_eq!(ended.out, format!("1 counter of {subject} was emptied"));
+            // Said of the second one too: the first has left it so.
+            let told = "not in the audit log: the database: the database has not had migration 1";
+            assert!(ended.err.contains(told), "{ended:?}");
+            assert_eq!(ended.err.lines().count(), 1);
+        }
+        assert_eq!(stile().run(&["migrate"]).code, Some(0));
+        let ended = run(stile(), &["reset", "10.50.0.7"]);
+        assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+        assert_eq!(recorded(stile(), &[]).len(), 1);
+    }
+}
+
 /// What `list` prints of the workers of an E2E suite is understood too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_of_a_suite_is_shown_and_freed_by_his_name() {

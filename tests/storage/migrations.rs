@@ -58,7 +58,45 @@ on_both_engines! {
         let error = db.migrate().await.unwrap_err();
         assert!(matches!(error, MigrateError::Newer(9999)));
         assert!(error.to_string().contains("newer version"), "{error}");
+        assert!(matches!(db.check_schema().await, Err(MigrateError::Newer(9999))));
     }
+}
+
+on_both_engines! {
+    async fn looking_at_a_schema_tells_what_it_lacks(db) {
+        db.check_schema().await.unwrap();
+        raw(&db.settings, "UPDATE _sqlx_migrations SET success = FALSE WHERE version = 10").await;
+        let error = db.check_schema().await.unwrap_err();
+        assert!(matches!(error, MigrateError::Pending(10)), "{error}");
+        assert!(error.to_string().contains("stile migrate"), "{error}");
+        raw(&db.settings, "UPDATE _sqlx_migrations SET checksum = (SELECT checksum FROM _sqlx_migrations WHERE version = 2) \
+            WHERE version = 1").await;
+        assert!(matches!(db.check_schema().await, Err(MigrateError::Edited(1))));
+        db.close().await;
+        assert!(matches!(db.check_schema().await, Err(MigrateError::Storage(error)) if error.is_unavailable()));
+    }
+}
+
+/// A newer program that looks beside older servers brings nothing up to date.
+async fn looking_at_an_empty_database_leaves_it_empty(
+    (settings, folder): (Settings, Option<tempfile::TempDir>),
+) {
+    let database = Database::connect(&settings).await.unwrap();
+    let error = database.check_schema().await.unwrap_err();
+    assert!(matches!(error, MigrateError::Pending(1)), "{error}");
+    // There is room for a table of this name.
+    raw(&settings, "CREATE TABLE users (id TEXT)").await;
+    drop(folder);
+}
+
+#[tokio::test]
+async fn looking_at_an_empty_sqlite_leaves_it_empty() {
+    looking_at_an_empty_database_leaves_it_empty(sqlite_settings()).await;
+}
+
+#[tokio::test]
+async fn looking_at_an_empty_postgres_leaves_it_empty() {
+    looking_at_an_empty_database_leaves_it_empty(postgres_settings()).await;
 }
 
 /// REL-17: a migration that fails in the middle, as one that is killed, leaves nothing and runs again.
