@@ -38,7 +38,13 @@ impl Remote {
             let (link, reply, roll) = self.find().await;
             let outage = self.connected(link.clone(), &reply, &roll);
             let mut restore = JoinSet::new();
-            restore.spawn(self.clone().restore(link.clone(), outage));
+            if outage.is_some() {
+                restore.spawn(self.clone().restore(link.clone(), outage));
+            } else {
+                // The first one. What is known of Redis has just come from it, and to say it again would undo what an
+                // operator has set since.
+                restore.spawn(self.clone().merge(link.clone()));
+            }
             self.beat(link, &mut restore).await;
         }
     }
@@ -132,6 +138,11 @@ impl Remote {
         self.tell(&link, false).await;
     }
 
+    /// Tells Redis what was admitted in memory while it was there.
+    async fn merge(self: Arc<Self>, link: Link) {
+        self.tell(&link, true).await;
+    }
+
     /// Tells Redis of all open windows, or of those alone that hold something it was not told. Answers how many units
     /// it did not have were merged.
     async fn tell(&self, link: &Link, only_unmerged: bool) -> i64 {
@@ -196,10 +207,7 @@ impl Remote {
                         // Emptied while connected.
                         restore.spawn(self.clone().restore(link.clone(), None));
                     } else if self.unmerged.load(Ordering::Relaxed) {
-                        let (remote, link) = (self.clone(), link.clone());
-                        restore.spawn(async move {
-                            remote.tell(&link, true).await;
-                        });
+                        restore.spawn(self.clone().merge(link.clone()));
                     }
                 }
                 Err(failure) => self.note_failure(&link, &failure),

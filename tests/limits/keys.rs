@@ -304,6 +304,24 @@ async fn two_processes_on_one_redis_admit_exactly_the_limit_together() {
 }
 
 /// A script that Redis has forgotten is sent once in full.
+/// What has just been learnt of Redis at a start is no news for it.
+#[tokio::test]
+async fn what_an_operator_sets_right_after_a_start_stays() {
+    let redis = RedisServer::start().await;
+    for address in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+        let limiter = limiter_on(&redis, &[(Rule::Login, "5/minute")]).await;
+        let charges = [charge(Rule::Login, address)];
+        assert_eq!(admitted(&limiter, &charges, 3).await, 3);
+        let key = format!("rate_limit:login:ip:{address}");
+        redis.command(&["SET", &key, "0", "KEEPTTL"]).await;
+        // Longer than the pauses before a process tells Redis anything at its start.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(redis.command(&["GET", &key]).await, "0");
+        assert_eq!(admitted(&limiter, &charges, 6).await, 5);
+        limiter.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn forgotten_scripts_are_sent_again() {
     let redis = RedisServer::start().await;
