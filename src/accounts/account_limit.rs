@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{Accounts, Caller, Email};
+use crate::audit::{self, EventKind};
 use crate::credentials::{Purpose, SecretKeys};
 use crate::rate_limit::{Charge, Decision, Outcome, Receipt, Rule, Subject};
 use crate::storage::{self, Database, StorageError};
@@ -48,7 +49,12 @@ impl Accounts {
         let decision = self.0.limiter.take(&[charge]).await;
         match decision.outcome {
             Outcome::Admitted(receipt) => Ok(Some(receipt)),
-            Outcome::Refused { .. } => Err(decision),
+            Outcome::Refused { .. } => {
+                // As at every other limit. Whose account it is stands in the failure that the caller records.
+                let refused = caller.event(EventKind::RateLimited, audit::Outcome::Failure);
+                self.0.audit.record(&refused.because(Rule::LoginAccount.name()));
+                Err(decision)
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::accounts::{Email, counted_as};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::rate_limit::operator::{Counters, OperatorError};
+use crate::rate_limit::socket::SocketError;
 use crate::rate_limit::store::Reading;
 use crate::rate_limit::{Client, Rules, Subject, Window};
 use crate::storage;
@@ -30,7 +31,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the counters of one client or account.
+    /// Print the counters of one client, account or API token.
     #[command(after_long_help = super::reads_everything())]
     Show {
         #[arg(help = SUBJECT)]
@@ -39,7 +40,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Empty the counters of one client or account, in every process within two seconds.
+    /// Empty the counters of one client, account or API token, in every process within two seconds.
     #[command(after_long_help = super::reads_everything())]
     Reset {
         #[arg(help = SUBJECT)]
@@ -52,7 +53,16 @@ pub(super) enum Command {
 
 impl From<OperatorError> for Refusal {
     fn from(error: OperatorError) -> Self {
-        Self::Failure(error.to_string())
+        let text = error.to_string();
+        Self::Failure(match error {
+            // The path is that of a server in this folder, with this environment.
+            OperatorError::Process(SocketError::Nobody(_)) => {
+                format!(
+                    "{text}. Run this in the folder of the server, with its environment (REDIS_URL, if it has one)"
+                )
+            }
+            _ => text,
+        })
     }
 }
 

@@ -112,6 +112,17 @@ on_both_engines! {
         let tried = errors.iter().filter(|error| matches!(error, LoginError::InvalidCredentials)).count();
         let limited = errors.iter().filter(|error| matches!(error, LoginError::Limited(_))).count();
         assert_eq!((tried, limited), (5, 45));
+
+        // Like a refusal by any other limit: one event names the rule, of many from one client in one row.
+        let rows = world.events().await;
+        let refused: Vec<_> = rows.iter().filter(|row| row.event == "rate_limited").collect();
+        assert_eq!(refused.iter().map(|row| row.occurrences).sum::<i64>(), 45);
+        for row in refused {
+            assert_eq!(row.reason.as_deref(), Some("login_account"));
+            assert!(row.client_ip.is_some() && row.request_id.is_some() && row.account.is_none(), "{row:?}");
+        }
+        let of_the_account = rows.iter().filter(|row| row.reason.as_deref() == Some("account_limited"));
+        assert_eq!(of_the_account.filter(|row| row.account.is_some()).count(), 45);
     }
 }
 

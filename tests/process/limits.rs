@@ -287,7 +287,9 @@ async fn a_process_that_counts_in_memory_is_reached_through_its_socket() {
     let nobody = run(stile(), &["list"]);
     assert_eq!(nobody.code, Some(1));
     assert!(
-        nobody.err.contains("nobody listens at data/stile.sock"),
+        nobody
+            .err
+            .contains("nobody listens at data/stile.sock. Run this in the folder of the server"),
         "{nobody:?}"
     );
 
