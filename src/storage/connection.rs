@@ -1,13 +1,14 @@
 //! A connection of either engine, the transaction on it, and the macros that run one text on either.
 
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, Sqlite};
+use sqlx::{PgConnection, SqliteConnection};
 use tracing::Instrument as _;
 
-use super::error::StorageError;
+use super::error::{StorageError, is_cut};
+use super::pool::Lent;
 use crate::telemetry::traces::span;
 
 /// Longest wait for the answer to one statement. The server has the same limit as `statement_timeout`;
@@ -18,7 +19,10 @@ pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Connection {
     pub(super) link: Link,
-    /// A statement was begun and has not ended: its answer may still come.
+    /// It was lent as it lay: its server may have cut it, which the first statement shows. That one reads, or begins a transaction,
+    /// so it may be said again to another.
+    may_be_cut: bool,
+    /// A statement was begun and has not ended, so that its answer may still come; or the connection is cut.
     pub(super) in_flight: bool,
     /// Inside a transaction.
     pub(super) open: bool,
@@ -26,8 +30,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 pub(super) enum Link {
-    Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Sqlite(Lent<SqliteConnection>),
+    Postgres(Lent<PgConnection>),
 }
 
 /// Statements that take effect together at [`Transaction::commit`], or not at all. The first must write.
@@ -39,21 +43,21 @@ pub struct Transaction(Connection);
 macro_rules! on {
     ($on:expr, $sql:expr, |$link:ident| $query:expr) => {{
         let connection: &mut $crate::storage::Connection = $on;
-        connection.in_flight = true;
-        let answer = match &mut connection.link {
-            $crate::storage::connection::Link::Sqlite($link) => {
-                $crate::storage::connection::in_time(Box::pin($query), $sql, "sqlite").await
+        loop {
+            connection.in_flight = true;
+            let answer = match &mut connection.link {
+                $crate::storage::connection::Link::Sqlite(lent) => {
+                    let $link = lent.link();
+                    $crate::storage::connection::in_time(Box::pin($query), $sql, "sqlite").await
+                }
+                $crate::storage::connection::Link::Postgres(lent) => {
+                    let $link = lent.link();
+                    $crate::storage::connection::in_time(Box::pin($query), $sql, "postgresql").await
+                }
+            };
+            if let Some(answer) = connection.hear(answer).await {
+                break answer;
             }
-            $crate::storage::connection::Link::Postgres($link) => {
-                $crate::storage::connection::in_time(Box::pin($query), $sql, "postgresql").await
-            }
-        };
-        match answer {
-            Some(answer) => {
-                connection.in_flight = false;
-                answer.map_err($crate::storage::StorageError::from)
-            }
-            None => Err($crate::storage::StorageError::timed_out()),
         }
     }};
 }
@@ -62,7 +66,7 @@ macro_rules! on {
 macro_rules! execute {
     ($on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::storage::connection::on!($on, $sql, |link| async {
-            sqlx::query($sql)$(.bind($bind))*.execute(&mut **link).await.map(|done| done.rows_affected())
+            sqlx::query($sql)$(.bind($bind))*.execute(link).await.map(|done| done.rows_affected())
         })
     };
 }
@@ -71,7 +75,7 @@ macro_rules! execute {
 macro_rules! fetch_optional {
     ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::storage::connection::on!($on, $sql, |link| {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(&mut **link)
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(link)
         })
     };
 }
@@ -80,7 +84,7 @@ macro_rules! fetch_optional {
 macro_rules! fetch_all {
     ($row:ty, $on:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::storage::connection::on!($on, $sql, |link| {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(&mut **link)
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(link)
         })
     };
 }
@@ -106,12 +110,34 @@ pub(super) async fn in_time<T>(
 }
 
 impl Connection {
-    pub(super) fn new(link: Link) -> Self {
+    /// `may_be_cut`: it has not answered since it was used last. Its first statement must read, or begin a transaction.
+    pub(super) fn new(link: Link, may_be_cut: bool) -> Self {
         Self {
             link,
+            may_be_cut,
             in_flight: false,
             open: false,
         }
+    }
+
+    /// What a statement came to; `None` if it was not heard, and is to be said again to the connection that is here now.
+    pub(super) async fn hear<T>(
+        &mut self,
+        answer: Option<Result<T, sqlx::Error>>,
+    ) -> Option<Result<T, StorageError>> {
+        let Some(answer) = answer else {
+            return Some(Err(StorageError::timed_out()));
+        };
+        self.in_flight = answer.as_ref().is_err_and(is_cut);
+        let may_be_cut = mem::take(&mut self.may_be_cut);
+        if !(self.in_flight && may_be_cut) {
+            return Some(answer.map_err(StorageError::from));
+        }
+        let replaced = match &mut self.link {
+            Link::Sqlite(lent) => Box::pin(lent.replace()).await,
+            Link::Postgres(lent) => Box::pin(lent.replace()).await,
+        };
+        replaced.err().map(|error| Err(error.into()))
     }
 }
 
@@ -121,8 +147,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if self.in_flight || self.open {
             match &mut self.link {
-                Link::Sqlite(link) => link.close_on_drop(),
-                Link::Postgres(link) => link.close_on_drop(),
+                Link::Sqlite(lent) => lent.condemn(),
+                Link::Postgres(lent) => lent.condemn(),
             }
         }
     }
@@ -171,6 +197,6 @@ impl DerefMut for Transaction {
 /// A statement that begins or ends a transaction: not prepared.
 async fn run(connection: &mut Connection, sql: &'static str) -> Result<(), StorageError> {
     on!(connection, sql, |link| async {
-        sqlx::raw_sql(sql).execute(&mut **link).await.map(drop)
+        sqlx::raw_sql(sql).execute(link).await.map(drop)
     })
 }

@@ -8,13 +8,14 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, SqlitePool};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
 use tracing::Instrument as _;
 
 use super::connection::{Connection, Link, QUERY_TIMEOUT, Transaction, execute, fetch_all, fetch_optional};
 use super::error::{ConnectError, MigrateError, StorageError};
+use super::pool::{Lent, Pool, Terms};
 use super::rotations::Rotations;
 use super::{DatabaseUrl, Settings};
 use crate::clock::Timestamp;
@@ -33,6 +34,12 @@ const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for a lock of another process (`stile user …` beside a server).
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_millis(2500);
 
+/// A connection is closed when nobody wanted it for so long,
+const REST: Duration = Duration::from_mins(10);
+
+/// and when it is as old as this.
+const LIFE: Duration = Duration::from_mins(30);
+
 /// A database of either engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Database {
@@ -40,16 +47,16 @@ pub enum Database {
     /// none ever meets a lock. Readers never wait for it (write-ahead log).
     Sqlite {
         /// One connection.
-        writer: SqlitePool,
+        writer: Pool<SqliteConnection>,
         /// The others; they refuse to write.
-        readers: SqlitePool,
+        readers: Pool<SqliteConnection>,
         /// What waits for the writer, to be committed together.
         rotations: Rotations,
     },
     /// One pool for everything.
     Postgres {
         /// The pool.
-        pool: PgPool,
+        pool: Pool<PgConnection>,
         /// For migrations, which take a connection without statement timeout.
         options: Box<PgConnectOptions>,
     },
@@ -112,19 +119,20 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(SQLITE_BUSY_TIMEOUT)
             .disable_statement_logging();
-        let pool = |connections: u32| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
-                // A local file does not go away; a ping each time would cost as much as the query.
-                .test_before_acquire(false)
+        let terms = |most: u32| Terms {
+            most,
+            patience: SQLITE_ACQUIRE_TIMEOUT,
+            rest: REST,
+            life: LIFE,
         };
-        let writer = pool(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(options.clone());
-        let readers = pool(max_connections.saturating_sub(1).max(1))
-            .connect_lazy_with(options.pragma("query_only", "ON"));
+        let of_writer = Terms {
+            rest: Duration::MAX,
+            life: Duration::MAX,
+            ..terms(1)
+        };
+        let writer = Pool::new(options.clone(), of_writer);
+        let of_readers = terms(max_connections.saturating_sub(1).max(1));
+        let readers = Pool::new(options.pragma("query_only", "ON"), of_readers);
         Ok(Self::Sqlite {
             writer,
             readers,
@@ -153,10 +161,13 @@ impl Database {
                 5 * QUERY_TIMEOUT.as_millis(),
             ),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.max_connections)
-            .acquire_timeout(POSTGRES_ACQUIRE_TIMEOUT)
-            .connect_lazy_with(limited);
+        let terms = Terms {
+            most: settings.max_connections,
+            patience: POSTGRES_ACQUIRE_TIMEOUT,
+            rest: REST,
+            life: LIFE,
+        };
+        let pool = Pool::new(limited, terms);
         Ok(Self::Postgres {
             pool,
             options: Box::new(options),
@@ -170,7 +181,9 @@ impl Database {
             // sqlx takes no lock on SQLite. Inside one immediate transaction the migrator's own become
             // savepoints, so a second instance waits for the first and then finds everything done.
             Self::Sqlite { writer, .. } => {
+                let mut writer = writer.lend().await.map_err(StorageError::from)?;
                 let mut transaction = writer
+                    .link()
                     .begin_with("BEGIN IMMEDIATE")
                     .await
                     .map_err(StorageError::from)?;
@@ -241,54 +254,52 @@ impl Database {
         Ok(Timestamp::from_millis(row.map_or(0, |(millis,)| millis)))
     }
 
-    /// A connection for reading.
+    /// A connection for reading. What its first statement reads is read again, from another connection, if this one turns out to
+    /// be cut.
     pub async fn read(&self) -> Result<Connection, StorageError> {
-        let waiting = span!("database.connection");
-        Ok(Connection::new(match self {
+        Ok(match self {
+            // A local file does not go away.
             Self::Sqlite { readers, .. } => {
-                Link::Sqlite(Box::pin(readers.acquire()).instrument(waiting).await?)
+                Connection::new(Link::Sqlite(waited_for(readers.lend()).await?), false)
             }
             Self::Postgres { pool, .. } => {
-                Link::Postgres(Box::pin(pool.acquire()).instrument(waiting).await?)
+                Connection::new(Link::Postgres(waited_for(pool.lend()).await?), true)
             }
-        }))
+        })
     }
 
-    /// A connection for single statements that write.
+    /// A connection for single statements that write: one that lives. Whether a write took place cannot be told where the
+    /// connection is lost over it, so it is never said twice.
     pub async fn write(&self) -> Result<Connection, StorageError> {
-        let waiting = span!("database.connection");
-        Ok(Connection::new(match self {
-            Self::Sqlite { writer, .. } => {
-                Link::Sqlite(Box::pin(writer.acquire()).instrument(waiting).await?)
-            }
-            Self::Postgres { pool, .. } => {
-                Link::Postgres(Box::pin(pool.acquire()).instrument(waiting).await?)
-            }
-        }))
+        let link = match self {
+            Self::Sqlite { writer, .. } => Link::Sqlite(waited_for(writer.lend()).await?),
+            Self::Postgres { pool, .. } => Link::Postgres(waited_for(pool.proven()).await?),
+        };
+        Ok(Connection::new(link, false))
     }
 
     /// A transaction. Dropped without [`Transaction::commit`], it never happened.
     pub async fn begin(&self) -> Result<Transaction, StorageError> {
-        Transaction::begin(self.write().await?).await
+        Transaction::begin(match self {
+            Self::Sqlite { .. } => self.write().await?,
+            Self::Postgres { .. } => self.read().await?,
+        })
+        .await
     }
 
     /// Open and idle connections.
     #[must_use]
     pub fn pool_state(&self) -> PoolState {
-        let count = |size: u32, idle: usize, most: u32| PoolState {
-            open: size,
-            idle: u32::try_from(idle).unwrap_or(u32::MAX),
-            most,
+        let counted = |pools: &[((usize, usize), u32)]| PoolState {
+            open: pools.iter().map(|((open, _), _)| whole(*open)).sum(),
+            idle: pools.iter().map(|((_, idle), _)| whole(*idle)).sum(),
+            most: pools.iter().map(|(_, most)| most).sum(),
         };
         match self {
-            Self::Sqlite { writer, readers, .. } => count(
-                writer.size() + readers.size(),
-                writer.num_idle() + readers.num_idle(),
-                writer.options().get_max_connections() + readers.options().get_max_connections(),
-            ),
-            Self::Postgres { pool, .. } => {
-                count(pool.size(), pool.num_idle(), pool.options().get_max_connections())
+            Self::Sqlite { writer, readers, .. } => {
+                counted(&[(writer.count(), writer.most()), (readers.count(), readers.most())])
             }
+            Self::Postgres { pool, .. } => counted(&[(pool.count(), pool.most())]),
         }
     }
 
@@ -302,6 +313,18 @@ impl Database {
             Self::Postgres { pool, .. } => pool.close().await,
         }
     }
+}
+
+/// The time that is waited for a connection is a span of its own.
+async fn waited_for<C: sqlx::Connection>(
+    lending: impl Future<Output = Result<Lent<C>, sqlx::Error>>,
+) -> Result<Lent<C>, StorageError> {
+    let lent = Box::pin(lending).instrument(span!("database.connection")).await;
+    lent.map_err(StorageError::from)
+}
+
+fn whole(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Makes the file, and the folders above it, readable by this user alone: it holds password hashes.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::telemetry::unknown_host;
 
@@ -97,6 +98,28 @@ impl From<sqlx::Error> for StorageError {
             _ => Cause::Bug("driver".to_owned()),
         };
         Self { cause }
+    }
+}
+
+/// The connection over which this came is of no more use.
+pub(super) fn is_cut(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    match error {
+        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::WorkerCrashed => true,
+        // Its last word: the server goes away, or was told to end this connection.
+        E::Database(error) => error
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
+        _ => false,
+    }
+}
+
+/// No connection was made, but by a server that may be coming up, or has no room for the moment.
+pub(super) fn comes_up(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("53300" | "57P03")),
+        _ => false,
     }
 }
 

@@ -22,6 +22,7 @@ mod logins;
 mod mail_jobs;
 mod one_time_tokens;
 mod pending_users;
+mod pool;
 mod reset;
 mod rotations;
 mod sessions;

@@ -4,6 +4,7 @@ mod api_tokens;
 mod audit_log;
 #[path = "../support/authority.rs"]
 mod authority;
+mod connections;
 #[path = "../support/databases.rs"]
 mod databases;
 mod engines;

@@ -1,0 +1,332 @@
+//! Connections that are kept open and lent out.
+//!
+//! sqlx has a pool of its own, which asks the server whether a connection still lives before each use and again after it: two
+//! round trips beside the one of a short query, and for SQLite a wakeup of its thread. This one lends what was used last (its
+//! memory is warm), asks only where the borrower wants it asked ([`Pool::proven`]), and never gets a connection back that failed.
+//! Knows no engine.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::error::comes_up;
+
+/// The longest that a connection is given to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How many connections there are, and how long they stay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Most that are open at once. At least 1.
+    pub(super) most: u32,
+    /// The longest that somebody waits for one, to be opened or to be given back.
+    pub(super) patience: Duration,
+    /// Closed when it has not been lent for so long.
+    pub(super) rest: Duration,
+    /// Closed when it has been open for so long, so that what a server keeps for it does not grow for ever.
+    pub(super) life: Duration,
+}
+
+/// A pool of connections of one engine. Cheap to clone.
+#[derive(Debug)]
+pub struct Pool<C: sqlx::Connection>(Arc<Shared<C>>);
+
+#[derive(Debug)]
+struct Shared<C: sqlx::Connection> {
+    options: C::Options,
+    terms: Terms,
+    /// One for each connection that may be lent. Who waits is served in the order of his coming.
+    permits: Arc<Semaphore>,
+    /// The one that was used last is the last.
+    resting: Mutex<Vec<Resting<C>>>,
+    /// A clone is in each open connection.
+    open: Arc<()>,
+}
+
+#[derive(Debug)]
+struct Open<C> {
+    link: C,
+    since: Instant,
+    _counted: Arc<()>,
+}
+
+#[derive(Debug)]
+struct Resting<C> {
+    open: Open<C>,
+    since: Instant,
+}
+
+/// A connection that is lent. Dropped, it is given back.
+#[derive(Debug)]
+pub(super) struct Lent<C: sqlx::Connection> {
+    /// `None` in its drop alone.
+    open: Option<Open<C>>,
+    pool: Pool<C>,
+    is_fit: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<C: sqlx::Connection> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C: sqlx::Connection> Pool<C> {
+    /// Opens nothing yet.
+    pub(super) fn new(options: C::Options, terms: Terms) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            terms,
+            permits: Arc::new(Semaphore::new(terms.most as usize)),
+            resting: Mutex::default(),
+            open: Arc::default(),
+        }))
+    }
+
+    /// The connection that was used last, or a new one. Its server may have cut it since.
+    pub(super) async fn lend(&self) -> Result<Lent<C>, sqlx::Error> {
+        self.in_time(async {
+            let permit = self.permit().await?;
+            let open = match self.wake() {
+                Some(open) => open,
+                None => self.open().await?,
+            };
+            Ok(self.lent(open, permit))
+        })
+        .await
+    }
+
+    /// A connection that has just answered, or is new.
+    pub(super) async fn proven(&self) -> Result<Lent<C>, sqlx::Error> {
+        self.in_time(async {
+            let permit = self.permit().await?;
+            let open = self.answering().await?;
+            Ok(self.lent(open, permit))
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+        let done = timeout(self.0.terms.patience, work).await;
+        done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let permit = Arc::clone(&self.0.permits).acquire_owned().await;
+        permit.map_err(|_| sqlx::Error::PoolClosed)
+    }
+
+    fn lent(&self, open: Open<C>, permit: OwnedSemaphorePermit) -> Lent<C> {
+        Lent {
+            open: Some(open),
+            pool: self.clone(),
+            is_fit: true,
+            _permit: permit,
+        }
+    }
+
+    fn wake(&self) -> Option<Open<C>> {
+        self.0.resting().pop().map(|resting| resting.open)
+    }
+
+    async fn answering(&self) -> Result<Open<C>, sqlx::Error> {
+        while let Some(mut open) = self.wake() {
+            // One that does not answer is cut, or waited for in vain: the time is the borrower's, and ends.
+            if Box::pin(open.link.ping()).await.is_ok() {
+                return Ok(open);
+            }
+        }
+        self.open().await
+    }
+
+    /// A new one. A server that is coming up is waited for.
+    async fn open(&self) -> Result<Open<C>, sqlx::Error> {
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match Box::pin(self.0.options.connect()).await {
+                Ok(link) => {
+                    return Ok(Open {
+                        link,
+                        since: Instant::now(),
+                        _counted: Arc::clone(&self.0.open),
+                    });
+                }
+                Err(error) if comes_up(&error) => sleep(pause).await,
+                Err(error) => return Err(error),
+            }
+            pause = (2 * pause).min(self.0.terms.patience / 5);
+        }
+    }
+
+    /// Open connections, and those of them that rest.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let resting = self.0.resting().len();
+        (Arc::strong_count(&self.0.open) - 1, resting)
+    }
+
+    /// Most that may be open.
+    pub(super) fn most(&self) -> u32 {
+        self.0.terms.most
+    }
+
+    /// Closes all, after those that are lent have been given back. Nobody gets one afterwards.
+    pub(super) async fn close(&self) {
+        let _all = self.0.permits.acquire_many(self.0.terms.most).await;
+        self.0.permits.close();
+        let resting = std::mem::take(&mut *self.0.resting());
+        for resting in resting {
+            let _ = timeout(GOODBYE, resting.open.link.close()).await;
+        }
+    }
+}
+
+impl<C: sqlx::Connection> Shared<C> {
+    fn resting(&self) -> MutexGuard<'_, Vec<Resting<C>>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets it rest, unless it is old; whoever is too much is answered, to be closed.
+    fn take_back(&self, open: Open<C>) -> Option<Open<C>> {
+        if open.since.elapsed() > self.terms.life {
+            return Some(open);
+        }
+        let now = Instant::now();
+        let mut resting = self.resting();
+        resting.push(Resting { open, since: now });
+        // The first has rested longest. One at a time is enough: each that is given back looks.
+        let is_forgotten = resting
+            .first()
+            .is_some_and(|first| now - first.since > self.terms.rest);
+        is_forgotten.then(|| resting.remove(0).open)
+    }
+}
+
+impl<C: sqlx::Connection> Lent<C> {
+    /// The connection.
+    #[expect(clippy::expect_used, reason = "it is there until this is dropped")]
+    pub(super) fn link(&mut self) -> &mut C {
+        &mut self.open.as_mut().expect("lent").link
+    }
+
+    /// Puts a connection that answers in the place of this one, which is closed.
+    pub(super) async fn replace(&mut self) -> Result<(), sqlx::Error> {
+        let fresh = self.pool.in_time(self.pool.answering()).await?;
+        if let Some(open) = self.open.replace(fresh) {
+            close(open);
+        }
+        Ok(())
+    }
+
+    /// It is to be closed, not given back.
+    pub(super) fn condemn(&mut self) {
+        self.is_fit = false;
+    }
+}
+
+/// The place is free for the next when the connection is back: the permit is dropped after this.
+impl<C: sqlx::Connection> Drop for Lent<C> {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let unwanted = if self.is_fit {
+            self.pool.0.take_back(open)
+        } else {
+            Some(open)
+        };
+        if let Some(open) = unwanted {
+            close(open);
+        }
+    }
+}
+
+/// Says goodbye to the server, in the background.
+fn close<C: sqlx::Connection>(open: Open<C>) {
+    // Without a runtime there is nobody to say it; the server sees the connection end.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let goodbye = open.link.close();
+        runtime.spawn(async move { timeout(GOODBYE, goodbye).await });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::SqliteConnection;
+
+    use super::*;
+
+    fn pool(terms: Terms) -> Pool<SqliteConnection> {
+        Pool::new("sqlite::memory:".parse().unwrap(), terms)
+    }
+
+    const TERMS: Terms = Terms {
+        most: 2,
+        patience: Duration::from_secs(30),
+        rest: Duration::MAX,
+        life: Duration::MAX,
+    };
+
+    #[tokio::test]
+    async fn what_was_used_last_is_lent_first_and_what_failed_never_again() {
+        let pool = pool(TERMS);
+        let mut known = pool.lend().await.unwrap();
+        let other = pool.lend().await.unwrap();
+        sqlx::raw_sql("CREATE TEMP TABLE known (id)")
+            .execute(known.link())
+            .await
+            .unwrap();
+        drop(other);
+        drop(known);
+        let mut known = pool.lend().await.unwrap();
+        let asked = sqlx::raw_sql("SELECT * FROM known").execute(known.link()).await;
+        assert!(asked.is_ok());
+        known.condemn();
+        drop(known);
+        assert_eq!(pool.count(), (1, 1));
+        let mut left = pool.proven().await.unwrap();
+        let asked = sqlx::raw_sql("SELECT * FROM known").execute(left.link()).await;
+        assert!(asked.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_rests_for_too_long_or_is_too_old_is_closed() {
+        let idle = pool(Terms {
+            rest: Duration::ZERO,
+            ..TERMS
+        });
+        let (first, second) = (idle.lend().await.unwrap(), idle.lend().await.unwrap());
+        drop(first);
+        assert_eq!(idle.count(), (2, 1));
+        sleep(Duration::from_millis(5)).await;
+        drop(second);
+        assert_eq!(idle.count(), (1, 1));
+
+        let old = pool(Terms {
+            life: Duration::ZERO,
+            ..TERMS
+        });
+        let lent = old.lend().await.unwrap();
+        sleep(Duration::from_millis(5)).await;
+        drop(lent);
+        assert_eq!(old.count(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_too_long_is_told_so_and_takes_nothing_with_him() {
+        let pool = pool(Terms {
+            most: 1,
+            patience: Duration::from_millis(50),
+            ..TERMS
+        });
+        let lent = pool.lend().await.unwrap();
+        assert!(matches!(pool.lend().await, Err(sqlx::Error::PoolTimedOut)));
+        drop(lent);
+        assert!(pool.lend().await.is_ok());
+        assert_eq!(pool.count(), (1, 1));
+        pool.close().await;
+        assert_eq!(pool.count(), (0, 0));
+        assert!(matches!(pool.proven().await, Err(sqlx::Error::PoolClosed)));
+    }
+}
