@@ -16,11 +16,11 @@ use stile::app::App;
 use stile::clock::{Clock, Timestamp};
 use stile::config::{Config, Source};
 use stile::credentials::{AccessClaims, AccessTokens, ApiTokenSecret, SecretToken, SigningKeys};
+use stile::http::Answers as _;
 use stile::rate_limit::store::memory::MemoryStore;
 use stile::rate_limit::store::{Moment, Standing};
 use stile::rate_limit::{Charge, Client, Plan, Rule, Rules, Tally};
 use tokio::runtime::Runtime;
-use tower::ServiceExt as _;
 use uuid::Uuid;
 
 /// As the program has it.
@@ -116,6 +116,7 @@ fn answers(criterion: &mut Criterion) {
     let app = runtime
         .block_on(App::build(config.with_bound_port(8000), Clock::system()))
         .unwrap();
+    let peer = "203.0.113.7:40000".parse().unwrap();
     for (name, method, path, status) in [
         ("limited, passes", "GET", "/api/v1/health", 200),
         (
@@ -132,7 +133,7 @@ fn answers(criterion: &mut Criterion) {
             bencher.to_async(&runtime).iter(|| async {
                 let request = Request::builder().method(method).uri(path);
                 let request = request.body(Body::empty()).unwrap();
-                let Ok(answer) = app.router.clone().oneshot(request).await;
+                let Ok(answer) = app.front.answer(request, peer).await;
                 assert_eq!(answer.status(), status);
                 answer
             });

@@ -78,7 +78,7 @@ pub enum RunError {
 /// Everything that runs, put together. Tests build one of their own.
 pub struct App {
     /// The HTTP surface.
-    pub router: axum::Router,
+    pub front: http::Front,
     /// The use cases behind it.
     pub accounts: Accounts,
     /// Those of API tokens.
@@ -156,7 +156,7 @@ impl App {
                 clock: clock.clone(),
             }),
         });
-        let router = http::router(http::Parts {
+        let front = http::front(http::Parts {
             accounts: accounts.clone(),
             api_tokens: api_tokens.clone(),
             limiter: limiter.clone(),
@@ -171,7 +171,7 @@ impl App {
             requests,
         });
         Ok(Self {
-            router,
+            front,
             accounts,
             api_tokens,
             limiter,
@@ -205,7 +205,7 @@ impl App {
         let the_end = CancellationToken::new();
         let metrics = self.metrics.map(|metrics| metrics.serve(the_end.clone()));
         let stop = CancellationToken::new();
-        let server = http::server::serve(listener, self.router, most_connections(), stop.clone());
+        let server = http::server::serve(listener, self.front, most_connections(), stop.clone());
         let server = tokio::spawn(server);
 
         shutdown.cancelled().await;

@@ -4,7 +4,7 @@
 //! walked from the right, because each proxy appends the address it saw: everything to the left of
 //! the first untrusted address is the client's own claim.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{HeaderMap, HeaderValue};
@@ -38,11 +38,8 @@ pub fn holds(trusted: &[IpNet], ip: IpAddr) -> bool {
 pub struct Unbelieved(AtomicBool);
 
 impl Unbelieved {
-    /// A request of `peer` with these headers.
-    pub fn notice(&self, peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) {
-        let Some(peer) = peer.map(|ip| ip.to_canonical()) else {
-            return;
-        };
+    /// A request of `peer`, which is canonical, with these headers.
+    pub fn notice(&self, peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) {
         if !headers.contains_key(FORWARDED_FOR)
             || holds(trusted, peer)
             || self.0.swap(true, Ordering::Relaxed)
@@ -65,19 +62,9 @@ impl Unbelieved {
     }
 }
 
-/// Finds the client of a request that arrived from `peer`.
-///
-/// A request without a peer address (none can be had from the listener) counts as `0.0.0.0`: one
-/// count for the whole process, and never allow-listed.
+/// Finds the client of a request that arrived from `peer`, which is canonical.
 #[must_use]
-pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
-    let Some(peer) = peer.map(|ip| ip.to_canonical()) else {
-        return ClientAddress {
-            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            proven: false,
-            is_local: false,
-        };
-    };
+pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
     let is_trusted = |ip: &IpAddr| holds(trusted, *ip);
     if !is_trusted(&peer) || !headers.contains_key(FORWARDED_FOR) {
         return ClientAddress {
@@ -166,6 +153,10 @@ mod tests {
 
     const LOOPBACK: &str = "127.0.0.1";
 
+    fn parsed(peer: &str) -> IpAddr {
+        peer.parse::<IpAddr>().unwrap().to_canonical()
+    }
+
     fn find(peer: &str, lines: &[&str], trusted: &[&str]) -> (String, bool) {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -175,7 +166,7 @@ mod tests {
             );
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        let found = resolve(Some(peer.parse().unwrap()), &headers, &trusted);
+        let found = resolve(parsed(peer), &headers, &trusted);
         (found.ip.to_string(), found.proven)
     }
 
@@ -269,9 +260,9 @@ mod tests {
         for name in names {
             headers.insert(name, HeaderValue::from_static("1.2.3.4"));
         }
-        let peer = LOOPBACK.parse().unwrap();
+        let peer = parsed(LOOPBACK);
         let trusted = ["127.0.0.0/8".parse().unwrap()];
-        assert_eq!(resolve(Some(peer), &headers, &trusted).ip, peer);
+        assert_eq!(resolve(peer, &headers, &trusted).ip, peer);
     }
 
     #[test]
@@ -280,11 +271,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         let noticed = |unbelieved: &Unbelieved| unbelieved.0.load(Ordering::Relaxed);
         let unbelieved = Unbelieved::default();
-        let stranger = Some("203.0.113.9".parse().unwrap());
+        let stranger = parsed("203.0.113.9");
         unbelieved.notice(stranger, &headers, &trusted);
         headers.insert(FORWARDED_FOR, HeaderValue::from_static("1.2.3.4"));
-        unbelieved.notice(Some("::ffff:127.0.0.1".parse().unwrap()), &headers, &trusted);
-        unbelieved.notice(None, &headers, &trusted);
+        unbelieved.notice(parsed("::ffff:127.0.0.1"), &headers, &trusted);
         assert!(!noticed(&unbelieved));
         unbelieved.notice(stranger, &headers, &trusted);
         assert!(noticed(&unbelieved));
@@ -299,7 +289,7 @@ mod tests {
                 headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
             }
             let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-            resolve(Some(peer.parse().unwrap()), &headers, &trusted).is_local
+            resolve(parsed(peer), &headers, &trusted).is_local
         };
         let usual = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"];
         for peer in [LOOPBACK, "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
@@ -327,16 +317,7 @@ mod tests {
 
     /// limits.md 26.
     #[test]
-    fn a_request_without_a_peer_address_has_one_count_for_the_process() {
-        let found = resolve(None, &HeaderMap::new(), &["0.0.0.0/0".parse().unwrap()]);
-        assert_eq!(
-            found,
-            ClientAddress {
-                ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                proven: false,
-                is_local: false,
-            }
-        );
+    fn a_long_list_of_proxies_is_walked_to_its_end() {
         let hops = vec!["10.0.0.1"; 500].join(", ");
         assert_eq!(client(&[&hops]), "10.0.0.1");
     }

@@ -8,7 +8,7 @@
 //! time, so a resting one is taken back from hyper, and given to a new one when its client speaks again.
 
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -17,9 +17,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::Request;
+use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,9 +27,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
-use crate::http::Peer;
+use super::stages::Answering;
 
 /// Headers must have arrived this long after their first byte, or after the connection was opened.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
@@ -45,6 +43,12 @@ const REST_AFTER: Duration = Duration::from_millis(50);
 /// of up to twice this size may still pass.
 const MOST_HEAD_BYTES: usize = 32 * 1024;
 
+/// Whoever answers what comes by a connection: the front, or the router of the metrics.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Answers a request that came from `peer`.
+    fn answer(&self, request: Request, peer: SocketAddr) -> Answering;
+}
+
 /// A stream between two requests, with what has been read of the next one.
 struct Resting {
     stream: TcpStream,
@@ -52,7 +56,7 @@ struct Resting {
 }
 
 /// Serves a connection to its end. After `stop` no request is begun on a connection that has had one.
-pub async fn serve(stream: TcpStream, address: SocketAddr, router: Router, stop: CancellationToken) {
+pub async fn serve(stream: TcpStream, peer: SocketAddr, who: impl Answers, stop: CancellationToken) {
     // Answers are small and whole; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
     let opened = Instant::now();
@@ -65,7 +69,7 @@ pub async fn serve(stream: TcpStream, address: SocketAddr, router: Router, stop:
         begun: Bytes::new(),
     };
     let mut headers_until = opened + HEADERS_WITHIN;
-    while let Some(rested) = Box::pin(exchange(resting, headers_until, address, &router, &stop)).await {
+    while let Some(rested) = Box::pin(exchange(resting, headers_until, peer, &who, &stop)).await {
         if rested.begun.is_empty()
             && !speaks(&rested.stream, IDLE_FOR.saturating_sub(REST_AFTER), &stop).await
         {
@@ -91,20 +95,19 @@ async fn speaks(stream: &TcpStream, patience: Duration, stop: &CancellationToken
 async fn exchange(
     resting: Resting,
     headers_until: Instant,
-    address: SocketAddr,
-    router: &Router,
+    peer: SocketAddr,
+    who: &impl Answers,
     stop: &CancellationToken,
 ) -> Option<Resting> {
     let activity = Arc::new(Activity::default());
     let service = hyper::service::service_fn({
         let activity = Arc::clone(&activity);
-        move |request| {
-            Box::pin(answer(
-                request,
-                address,
-                router.clone(),
-                InFlight::begin(&activity),
-            ))
+        move |request: hyper::Request<Incoming>| {
+            activity.enter(ANSWERING);
+            InFlight {
+                answering: who.answer(request.map(Body::new), peer),
+                activity: Arc::clone(&activity),
+            }
         }
     });
     let io = TokioIo::new(Watched {
@@ -190,19 +193,6 @@ impl Alarm {
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    address: SocketAddr,
-    router: Router,
-    in_flight: InFlight,
-) -> Result<Response, Infallible> {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(Peer(address));
-    let response = router.oneshot(request).await;
-    drop(in_flight);
-    response
-}
-
 /// What a connection is doing. Only its own task writes it.
 #[derive(Default)]
 struct Activity {
@@ -253,18 +243,22 @@ impl Activity {
 }
 
 /// A request being answered; dropped when its answer is ready to be sent, or when its client went away.
-struct InFlight(Arc<Activity>);
+struct InFlight {
+    answering: Answering,
+    activity: Arc<Activity>,
+}
 
-impl InFlight {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.enter(ANSWERING);
-        Self(Arc::clone(activity))
+impl Future for InFlight {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answering.as_mut().poll(task)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.enter(SENDING);
+        self.activity.enter(SENDING);
     }
 }
 

@@ -1,14 +1,16 @@
 //! HTTP: the only room that knows axum.
 //!
-//! [`router`] shows the routes and every stage on one screen. A new endpoint goes into
+//! [`front`] shows the routes and every stage on one screen. A new endpoint goes into
 //! `routes/<noun>.rs`; what it decides goes into a use case below this room.
 
 mod client_ip;
 mod connection;
 mod cookies;
 mod database_health;
+mod endpoints;
 mod error;
 mod extract;
+mod front;
 pub mod metrics;
 mod openapi;
 pub mod pages;
@@ -21,7 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Method};
@@ -39,15 +40,16 @@ use crate::storage::Database;
 
 use client_ip::Unbelieved;
 use database_health::DatabaseHealth;
-use pages::{PageRoutes, Pages};
+use front::Row;
+use pages::Pages;
 use stages::envelope::Envelope;
-use stages::limits::{EndpointRules, Limits};
+use stages::limits::Limits;
 use stages::origin::Origin;
 use stages::suite::{self, Suite};
-use stages::whole::Whole;
-use stages::{Around, envelope, limits};
+use stages::{envelope, limits};
 
-pub use stages::envelope::Peer;
+pub use connection::Answers;
+pub use front::Front;
 pub use stages::local::{LocalStage, SWEEP_EVERY};
 
 /// What `config` hands this room.
@@ -140,7 +142,6 @@ pub struct Http {
     settings: Settings,
     database_health: DatabaseHealth,
     jwks: Bytes,
-    endpoint_rules: EndpointRules,
     cors: CorsLayer,
     drain: Drain,
     unbelieved: Unbelieved,
@@ -150,7 +151,7 @@ pub struct Http {
     under_way: RwLock<()>,
 }
 
-/// What [`router`] is built from.
+/// What [`front`] is built from.
 pub struct Parts {
     /// The use cases.
     pub accounts: Accounts,
@@ -179,20 +180,13 @@ pub struct Parts {
 }
 
 /// The whole HTTP surface. The first stage meets a request first.
-pub fn router(parts: Parts) -> Router {
+#[must_use]
+pub fn front(parts: Parts) -> Front {
     let test_endpoints = parts.settings.life.test_endpoints().cloned();
-    let mut routes = routes::all();
-    if parts.settings.docs {
-        routes = routes.and(routes::docs::routes());
-    }
-    let pages = parts.settings.pages.as_ref();
-    let now = parts.clock.now();
-    let pages = pages.map(|brand| (Pages::new(brand, &parts.settings, now), PageRoutes::all()));
-    let (pages, mut page_routes) = pages.unzip();
-    if let Some(pages) = &mut page_routes {
-        routes.rules.extend(pages.take_rules());
-    }
     let cookies_are_on = parts.settings.auth_cookies;
+    let docs = parts.settings.docs;
+    let brand = parts.settings.pages.as_ref();
+    let pages = brand.map(|brand| Pages::new(brand, &parts.settings, parts.clock.now()));
     let cors = cors(&parts.settings);
     let http = Arc::new(Http {
         accounts: parts.accounts,
@@ -205,7 +199,6 @@ pub fn router(parts: Parts) -> Router {
         settings: parts.settings,
         database_health: DatabaseHealth::new(parts.database),
         jwks: Bytes::from(parts.jwks.to_string()),
-        endpoint_rules: routes.rules,
         cors,
         drain: parts.drain,
         unbelieved: Unbelieved::default(),
@@ -213,53 +206,65 @@ pub fn router(parts: Parts) -> Router {
         local_stage: parts.local_stage.clone(),
         under_way: RwLock::new(()),
     });
-    let tests = match &test_endpoints {
-        Some(_) => routes::test::router(&http),
-        None => Router::new(),
-    };
+    let local_stage = parts.local_stage;
+    let limits = || Limits(Arc::clone(&http));
     let suite = || {
         let http = Arc::clone(&http);
         test_endpoints
             .clone()
             .map(|TestEndpoints { key }| Suite { http, key })
     };
-    let limits = || Limits(Arc::clone(&http));
-    let origin = cookies_are_on.then(|| Origin(Arc::clone(&http)));
-    // Other sites' scripts have no business with pages: no CORS. Who may post to them is said by each form.
-    let pages = page_routes.map(|pages| {
-        let outer = (Envelope::without_cors(&http), suite());
-        let stages = (outer, (parts.local_stage.clone(), limits()));
-        pages
-            .router(&http)
-            .layer((Whole(Arc::clone(&http)), Around::new(stages)))
-    });
-    let outer = (
-        Envelope::around(&http), // ids, problems, headers of every answer; CORS
-        suite(),                 // who tests
-    );
-    let inner = (
-        parts.local_stage, // floods
-        (
-            limits(), // the client's limits
-            origin,   // who may send cookies
+
+    let mut endpoints = routes::all().endpoints;
+    if docs {
+        endpoints.extend(routes::docs::routes().endpoints);
+    }
+    if test_endpoints.is_some() {
+        endpoints.extend(routes::test::endpoints(&http));
+    }
+    let (router, routes) = endpoints.into_router();
+    let api = Row {
+        envelope: Envelope::around(&http), // ids, problems, headers of every answer; CORS
+        stages: (
+            suite(), // who tests
+            (
+                local_stage.clone(), // floods
+                (
+                    limits(),                                          // the client's limits
+                    cookies_are_on.then(|| Origin(Arc::clone(&http))), // who may send cookies
+                ),
+            ),
         ),
-    );
-    // What was begun is ended.
-    let stages = (Whole(Arc::clone(&http)), Around::new((outer, inner)));
+        router: router.fallback(envelope::fallback).with_state(Arc::clone(&http)),
+        is_whole: true,
+    };
+    let api = api.before(routes);
+
     // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.
-    let stages_of_gateway = Around::new((Envelope::without_cors(&http), suite()));
-    let gateway = routes::api_gateway::router().layer(stages_of_gateway);
-    routes
-        .router
-        .merge(tests)
-        .fallback(envelope::fallback)
-        .layer(stages)
-        .merge(gateway)
-        .merge(pages.unwrap_or_default())
-        .with_state(http)
+    let (router, routes) = routes::api_gateway::endpoints().into_router();
+    let gateway = Row {
+        envelope: Envelope::without_cors(&http),
+        stages: suite(),
+        router: router.with_state(Arc::clone(&http)),
+        is_whole: false,
+    };
+    let gateway = gateway.before(routes);
+
+    // Other sites' scripts have no business with pages: no CORS. Who may post to them is said by each form.
+    let pages = http.pages.as_ref().map(|_| {
+        let (router, routes) = pages::endpoints(&http).into_router();
+        let pages = Row {
+            envelope: Envelope::without_cors(&http),
+            stages: (suite(), (local_stage, limits())),
+            router: router.with_state(Arc::clone(&http)),
+            is_whole: true,
+        };
+        pages.before(routes)
+    });
+    Front::new(api, [gateway].into_iter().chain(pages))
 }
 
-/// The OpenAPI 3.1 document of everything that [`router`] answers. It depends on no configuration.
+/// The OpenAPI 3.1 document of everything that [`front`] answers. It depends on no configuration.
 #[must_use]
 pub fn openapi() -> serde_json::Value {
     let mut operations = routes::all().operations;

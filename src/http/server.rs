@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::connection;
+use super::connection::{self, Answers};
 
 /// After the system refused a connection (no file descriptor left), the next try waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -22,7 +21,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// the caller decides how long he waits for that.
 ///
 /// `most_connections` are served at once; further ones wait in the kernel's queue.
-pub async fn serve(listener: TcpListener, router: Router, most_connections: usize, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    who: impl Answers,
+    most_connections: usize,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(most_connections));
     let connections = TaskTracker::new();
     loop {
@@ -33,7 +37,7 @@ pub async fn serve(listener: TcpListener, router: Router, most_connections: usiz
         };
         match accepted {
             Ok((stream, address, place)) => {
-                let connection = connection::serve(stream, address, router.clone(), stop.clone());
+                let connection = connection::serve(stream, address, who.clone(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -48,7 +52,7 @@ pub async fn serve(listener: TcpListener, router: Router, most_connections: usiz
     }
     // Whoever is already in the kernel's queue believes to be connected, so he is served too.
     while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
-        connections.spawn(connection::serve(stream, address, router.clone(), stop.clone()));
+        connections.spawn(connection::serve(stream, address, who.clone(), stop.clone()));
     }
     drop(listener);
     connections.close();

@@ -6,18 +6,22 @@
 
 mod requests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use tower::Service as _;
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::http::LocalStage;
+use crate::http::connection::Answers;
+use crate::http::stages::Answering;
 use crate::rate_limit::{Limiter, StoreState};
 use crate::storage::Database;
 use crate::telemetry::metrics::{Exposition, Kind};
@@ -48,6 +52,12 @@ pub fn router(sources: Sources) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state(Arc::new(sources))
+}
+
+impl Answers for Router {
+    fn answer(&self, request: Request, _: SocketAddr) -> Answering {
+        Box::pin(self.clone().call(request))
+    }
 }
 
 async fn metrics(State(sources): State<Arc<Sources>>) -> impl IntoResponse {

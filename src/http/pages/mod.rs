@@ -1,6 +1,6 @@
 //! The pages people see, on the same use cases, limits and events as the API.
 //!
-//! [`PageRoutes::all`] lists them; each stands in its file beside the rule that limits it. What a page
+//! [`endpoints`] lists them; each stands in its file beside the rule that limits it. What a page
 //! decides belongs into a use case; how it looks stands in `templates/` and `static/`. A new page: its address in [`is_page`], a route in its
 //! file, a template; and a form that anybody may send, behind a limit, has its line in [`refused`], which shows it again.
 //! Every form arrives as `form::Form`, which refuses what another site sent, so that no page can forget it.
@@ -22,7 +22,6 @@ mod visit;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::response::Response;
@@ -31,8 +30,7 @@ use uuid::Uuid;
 use self::assets::Assets;
 use self::routing::Routes;
 use self::visit::Visits;
-use super::stages::Around;
-use super::stages::limits::EndpointRules;
+use super::endpoints::Endpoints;
 use super::{Http, Settings};
 use crate::brand::Brand;
 use crate::clock::Timestamp;
@@ -106,52 +104,25 @@ pub fn is_page(path: &str) -> bool {
     )
 }
 
-/// All pages.
-pub struct PageRoutes {
-    /// For anybody, known or not.
-    anybody: Routes,
-    /// For whoever is signed in.
-    signed_in: Routes,
-    /// What the pages are made of: the same for everybody, and never limited.
-    files: Routes,
-}
-
-impl PageRoutes {
-    /// Every page stands in one of these lists.
-    #[must_use]
-    pub fn all() -> Self {
-        let anybody = Routes::default()
-            .page("/", front)
-            .and(sign_in::routes())
-            .and(sign_up::routes())
-            .and(mailed_link::routes())
-            .and(password_reset::routes())
-            .and(verify_email::routes());
-        Self {
-            anybody,
-            signed_in: sign_in::signed_in_routes()
-                .and(account::routes())
-                .and(operator::routes()),
-            files: assets::routes(),
-        }
-    }
-
-    /// The rules that the pages are behind.
-    pub fn take_rules(&mut self) -> EndpointRules {
-        let mut rules = std::mem::take(&mut self.anybody.rules);
-        rules.extend(std::mem::take(&mut self.signed_in.rules));
-        rules
-    }
-
-    /// The pages, each behind the stage that finds out who visits.
-    pub fn router(self, http: &Arc<Http>) -> Router<Arc<Http>> {
-        let anybody = self.anybody.router.layer(Around::new(Visits::of_anybody(http)));
-        let signed_in = self
-            .signed_in
-            .router
-            .layer(Around::new(Visits::of_signed_in(http)));
-        anybody.merge(signed_in).merge(self.files.router)
-    }
+/// All pages, each behind the stage that finds out who visits. Every one stands in one of these lists.
+#[must_use]
+pub fn endpoints(http: &Arc<Http>) -> Endpoints {
+    let anybody = Routes::default()
+        .page("/", front)
+        .and(sign_in::routes())
+        .and(sign_up::routes())
+        .and(mailed_link::routes())
+        .and(password_reset::routes())
+        .and(verify_email::routes());
+    let signed_in = sign_in::signed_in_routes()
+        .and(account::routes())
+        .and(operator::routes());
+    // What the pages are made of: the same for everybody, and never limited.
+    let files = assets::routes();
+    let mut endpoints = anybody.0.behind(Visits::of_anybody(http));
+    endpoints.extend(signed_in.0.behind(Visits::of_signed_in(http)));
+    endpoints.extend(files.0);
+    endpoints
 }
 
 /// The bare address leads to the account, and from there to the sign-in where nobody is signed in.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use askama::Template;
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use url::form_urlencoded;
@@ -174,6 +174,8 @@ pub fn answer(http: &Http, page: &impl Template, faults: &Faults) -> Result<Resp
 pub fn with_page(refusal: Response, page: &impl Template, pages: &Pages) -> Response {
     let (mut parts, _) = refusal.into_parts();
     parts.extensions.remove::<Problem>();
+    // That of the body which it has not got.
+    parts.headers.remove(CONTENT_LENGTH);
     let (own, body) = html(parts.status, page, pages).into_parts();
     parts.headers.extend(own.headers);
     Response::from_parts(parts, body)

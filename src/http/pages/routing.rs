@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{get, post};
 
 use crate::http::Http;
-use crate::http::stages::limits::EndpointRules;
+use crate::http::endpoints::Endpoints;
 use crate::rate_limit::Rule;
 
 /// Some pages.
 #[derive(Default)]
-pub struct Routes {
-    /// What axum serves.
-    pub router: Router<Arc<Http>>,
-    /// What the limits stage looks up.
-    pub rules: EndpointRules,
-}
+pub struct Routes(pub Endpoints);
 
 impl Routes {
     /// A page that is looked at.
@@ -27,7 +21,7 @@ impl Routes {
         H: Handler<T, Arc<Http>>,
         T: 'static,
     {
-        self.router = self.router.route(path, get(handler));
+        self.0.add(path, get(handler), Vec::new());
         self
     }
 
@@ -37,7 +31,7 @@ impl Routes {
         H: Handler<T, Arc<Http>>,
         T: 'static,
     {
-        self.router = self.router.route(path, post(handler));
+        self.0.add(path, post(handler), Vec::new());
         self
     }
 
@@ -47,14 +41,13 @@ impl Routes {
         H: Handler<T, Arc<Http>>,
         T: 'static,
     {
-        self.rules.insert(Method::POST, path.to_owned(), rule);
-        self.form(path, handler)
+        self.0.add(path, post(handler), vec![(Method::POST, rule)]);
+        self
     }
 
     /// Both together.
     pub fn and(mut self, other: Self) -> Self {
-        self.rules.extend(other.rules);
-        self.router = self.router.merge(other.router);
+        self.0.extend(other.0);
         self
     }
 }

@@ -128,7 +128,7 @@ enum Session {
 }
 
 impl Stage for Visits {
-    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
         match self.visit(request, rest).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
@@ -137,9 +137,9 @@ impl Stage for Visits {
 }
 
 impl Visits {
-    async fn visit(&self, request: Request, rest: impl Rest) -> Result<Response, ApiError> {
+    async fn visit(&self, request: &mut Request, rest: impl Rest) -> Result<Response, ApiError> {
         let http = &self.http;
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, body) = std::mem::take(request).into_parts();
         let is_safe = parts.method.is_safe();
         let session = self.session(&mut parts).await?;
         let mut visitor = Visitor::anybody(http, &parts.headers);
@@ -158,7 +158,7 @@ impl Visits {
             reply::to_sign_in(http, asked_for.flatten().map(PathAndQuery::as_str))
         } else {
             parts.extensions.insert(visitor.clone());
-            rest.answer(Request::from_parts(parts, body)).await
+            rest.answer(&mut Request::from_parts(parts, body)).await
         };
         let is_redirect = response.status().is_redirection();
         let headers = response.headers_mut();

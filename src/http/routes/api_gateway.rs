@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -23,6 +22,7 @@ use crate::api_tokens::{Presented, Refusal, Visitor};
 use crate::audit::{Event, EventKind, Outcome};
 use crate::http::Http;
 use crate::http::cookies::{self, Cookie};
+use crate::http::endpoints::Endpoints;
 use crate::http::error::ApiError;
 use crate::http::extract::{Authenticated, Fields, bearer};
 use crate::http::openapi::{Counted, Operations, Refused, Refuses, and_storage};
@@ -66,13 +66,18 @@ pub fn operations() -> Operations {
 }
 
 /// The routes of this file. They are not behind any limit of the door.
-pub fn router() -> Router<Arc<Http>> {
-    Router::new()
-        .route("/api/v1/api-gateway/verify", any(verify))
+pub fn endpoints() -> Endpoints {
+    let mut endpoints = Endpoints::default();
+    for (path, handlers) in [
+        ("/api/v1/api-gateway/verify", any(verify)),
         // Envoy puts the client's path behind the one that it is told to ask at.
-        .route("/api/v1/api-gateway/verify/", any(verify))
-        .route("/api/v1/api-gateway/verify/{*path}", any(verify))
-        .route("/api/v1/api-gateway/session", any(session))
+        ("/api/v1/api-gateway/verify/", any(verify)),
+        ("/api/v1/api-gateway/verify/{*path}", any(verify)),
+        ("/api/v1/api-gateway/session", any(session)),
+    ] {
+        endpoints.add(path, handlers, Vec::new());
+    }
+    endpoints
 }
 
 /// May the holder of this API token pass?

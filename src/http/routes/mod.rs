@@ -20,7 +20,6 @@ pub mod test;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::MethodRouter;
 use serde::Serialize;
@@ -28,19 +27,17 @@ use utoipa::ToSchema;
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::http::Http;
+use crate::http::endpoints::Endpoints;
 use crate::http::extract::Answer;
 use crate::http::openapi::{Counted, Operations, operations};
-use crate::http::stages::limits::EndpointRules;
 use crate::rate_limit::Rule;
 
 /// Routes, the rule that each is behind and what the OpenAPI document says of it, written together so that none of
 /// the three is forgotten.
 #[derive(Default)]
 pub struct Routes {
-    /// What axum serves.
-    pub router: Router<Arc<Http>>,
-    /// What the limits stage looks up.
-    pub rules: EndpointRules,
+    /// What is served, and the rules of it.
+    pub endpoints: Endpoints,
     /// What is documented.
     pub operations: Operations,
 }
@@ -57,19 +54,19 @@ impl Routes {
 
     /// An endpoint behind a rule of its own.
     #[must_use]
-    pub fn limited(mut self, rule: Rule, endpoint: Endpoint) -> Self {
-        let (_, paths, _) = &endpoint;
-        for (path, item) in &paths.paths {
-            for (method, _) in operations(&mut item.clone()) {
-                self.rules.insert(method, path.clone(), rule);
-            }
-        }
+    pub fn limited(self, rule: Rule, endpoint: Endpoint) -> Self {
         self.add(endpoint, Counted::By(rule))
     }
 
     fn add(mut self, (schemas, paths, handlers): Endpoint, counted: Counted) -> Self {
-        for path in paths.paths.keys() {
-            self.router = self.router.route(path, handlers.clone());
+        for (path, item) in &paths.paths {
+            let rules = match counted {
+                Counted::By(rule) => operations(&mut item.clone())
+                    .map(|(method, _)| (method, rule))
+                    .collect(),
+                _ => Vec::new(),
+            };
+            self.endpoints.add(path, handlers.clone(), rules);
         }
         self.operations.add(paths, schemas, counted);
         self
@@ -79,24 +76,20 @@ impl Routes {
     #[must_use]
     pub fn undocumented(mut self, path: &str, handlers: MethodRouter<Arc<Http>>) -> Self {
         debug_assert!(!path.starts_with("/api/"), "{path}: the API is documented");
-        self.router = self.router.route(path, handlers);
+        self.endpoints.add(path, handlers, Vec::new());
         self
     }
 
     /// Both together.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        self.rules.extend(other.rules);
+        self.endpoints.extend(other.endpoints);
         self.operations.extend(other.operations);
-        Self {
-            router: self.router.merge(other.router),
-            rules: self.rules,
-            operations: self.operations,
-        }
+        self
     }
 }
 
-/// All endpoints but the gateway's and those of E2E suites, which `http::router` puts beside them.
+/// All endpoints but the gateway's and those of E2E suites, which `http::front` puts beside them.
 #[must_use]
 pub fn all() -> Routes {
     auth::routes()

@@ -6,10 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any_service, get, post};
 use serde::Deserialize;
 use tower::Layer as _;
 use url::form_urlencoded;
@@ -20,6 +19,7 @@ use validator::Validate;
 use crate::accounts::Email;
 use crate::field::FieldError;
 use crate::http::Http;
+use crate::http::endpoints::Endpoints;
 use crate::http::error::ApiError;
 use crate::http::extract::{Answer, Body};
 use crate::http::openapi::{Counted, Operations, Refused, Refuses, refused_field};
@@ -36,14 +36,20 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(5);
 const FARTHEST: u64 = 100 * 366 * 24 * 60 * 60;
 
 /// The routes of this file.
-pub fn router(http: &Arc<Http>) -> Router<Arc<Http>> {
+pub fn endpoints(http: &Arc<Http>) -> Endpoints {
     // The door stands around all methods: axum's own answer to a wrong one would tell that there is something.
-    let guarded =
-        |route: MethodRouter<Arc<Http>>| Around::new(Door).layer(route.with_state(Arc::clone(http)));
-    Router::new()
-        .route_service("/api/v1/test/outbox", guarded(get(outbox)))
-        .route_service("/api/v1/test/reset", guarded(post(reset)))
-        .route_service("/api/v1/test/clock", guarded(post(clock)))
+    let guarded = |route: MethodRouter<Arc<Http>>| {
+        any_service(Around::new(Door).layer(route.with_state(Arc::clone(http))))
+    };
+    let mut endpoints = Endpoints::default();
+    for (path, handlers) in [
+        ("/api/v1/test/outbox", get(outbox)),
+        ("/api/v1/test/reset", post(reset)),
+        ("/api/v1/test/clock", post(clock)),
+    ] {
+        endpoints.add(path, guarded(handlers), Vec::new());
+    }
+    endpoints
 }
 
 /// What the OpenAPI document says of them.

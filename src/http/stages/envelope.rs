@@ -1,4 +1,4 @@
-//! The outermost stage: names the request and its client, turns panics and bare errors into
+//! What stands around all stages: names the request and its client, turns panics and bare errors into
 //! problems, writes the headers that every answer carries (contract, sections 3.6 and 3.7).
 
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
@@ -22,10 +22,11 @@ use tower::{Layer, ServiceExt};
 use tracing::Instrument as _;
 use uuid::{NoContext, Uuid};
 
-use super::{Rest, Stage, limits, spans};
+use super::{Rest, limits, spans};
 use crate::clock::Timestamp;
 use crate::http::Http;
 use crate::http::client_ip::{self, ClientAddress};
+use crate::http::endpoints::Route;
 use crate::http::error::{ApiError, Problem, ProblemDocument};
 use crate::http::metrics;
 use crate::http::pages;
@@ -34,9 +35,14 @@ use crate::rate_limit::Client;
 /// `X-Request-Id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The address of the other end of the connection, put into each request by the server.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+/// What the front knows of a request before it has looked at its headers.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The route of its path; `None` where nothing is.
+    pub route: Option<Arc<Route>>,
+}
 
 /// What is known of a request before any of it is acted upon.
 #[derive(Clone, Debug)]
@@ -55,6 +61,8 @@ pub struct Context {
     pub request_id: Arc<str>,
     /// Whether it may ask for more than others.
     pub whence: Whence,
+    /// The route of its path; `None` where nothing is.
+    pub route: Option<Arc<Route>>,
 }
 
 /// Where a request comes from.
@@ -68,7 +76,7 @@ pub enum Whence {
     Suite,
 }
 
-/// The stage.
+/// What stands around all stages.
 pub struct Envelope {
     http: Arc<Http>,
     cors: bool,
@@ -90,19 +98,18 @@ impl Envelope {
     }
 }
 
-impl Stage for Envelope {
-    async fn answer(&self, mut request: Request, rest: impl Rest) -> Response {
+impl Envelope {
+    /// Answers the request by the rest, and says of the answer what is said of each.
+    pub async fn answer(&self, request: &mut Request, arrived: Arrived, rest: impl Rest) -> Response {
         let http = &self.http;
         let began = http.clock.elapsed();
-        // It has done its work, and its place in the map is for what is known now.
-        let peer = request.extensions_mut().remove::<Peer>();
-        let context = context_of(http, peer, &request);
+        let context = context_of(http, arrived, request);
         let request_id = Arc::clone(&context.request_id);
         let is_page = context.is_page;
-        let route = request.extensions().get::<MatchedPath>().cloned();
+        let route = context.route.clone();
         let method = request.method().clone();
         let has_origin = self.cors && request.headers().contains_key(ORIGIN);
-        let span = spans::of_request(&request, &context, route.as_ref());
+        let span = spans::of_request(request, &context);
         request.extensions_mut().insert(context);
 
         let answered = pin!(async {
@@ -132,7 +139,9 @@ impl Stage for Envelope {
         }
         write_headers(response.headers_mut(), http, &request_id);
         // The route's pattern and never the URL itself, which may carry what its sender should not have put there.
-        let route = route.as_ref().map_or(metrics::UNMATCHED, MatchedPath::as_str);
+        let route = route
+            .as_ref()
+            .map_or(metrics::UNMATCHED, |route| route.template());
         let took = http.clock.elapsed().saturating_sub(began);
         http.requests.answered(&method, route, response.status(), took);
         spans::answered(&span, response.status());
@@ -141,13 +150,14 @@ impl Stage for Envelope {
     }
 }
 
-async fn answer_with_cors(http: &Http, request: Request, rest: impl Rest) -> Response {
+async fn answer_with_cors(http: &Http, request: &mut Request, rest: impl Rest) -> Response {
     let mut rest = Some(rest);
-    let service = tower::service_fn(|request| {
+    let request = std::mem::take(request);
+    let service = tower::service_fn(|mut request| {
         let rest = rest.take();
         async move {
             Ok::<_, Infallible>(match rest {
-                Some(rest) => rest.answer(request).await,
+                Some(rest) => rest.answer(&mut request).await,
                 None => ApiError::internal().into_response(),
             })
         }
@@ -156,15 +166,13 @@ async fn answer_with_cors(http: &Http, request: Request, rest: impl Rest) -> Res
     response
 }
 
-fn context_of(http: &Http, peer: Option<Peer>, request: &Request) -> Context {
-    let peer = peer.map(|peer| peer.0.ip());
+fn context_of(http: &Http, arrived: Arrived, request: &Request) -> Context {
+    let peer = arrived.peer.ip().to_canonical();
     let trusted = &http.settings.trusted_proxies;
     http.unbelieved.notice(peer, request.headers(), trusted);
     let ClientAddress { ip, proven, is_local } = client_ip::resolve(peer, request.headers(), trusted);
     let limits = http.limiter.settings();
-    let from_proxy = peer
-        .map(|peer| peer.to_canonical())
-        .is_some_and(|peer| client_ip::holds(trusted, peer));
+    let from_proxy = client_ip::holds(trusted, peer);
     Context {
         client: Client::of(ip, limits.ipv6_prefix),
         ip,
@@ -173,6 +181,7 @@ fn context_of(http: &Http, peer: Option<Peer>, request: &Request) -> Context {
         from_proxy,
         request_id: request_id(request.headers(), from_proxy, http.clock.now()),
         whence: if is_local { Whence::Here } else { Whence::Elsewhere },
+        route: arrived.route,
     }
 }
 

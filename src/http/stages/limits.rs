@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
 use super::{Rest, Stage, suite};
@@ -33,38 +33,6 @@ pub const STATE: HeaderName = HeaderName::from_static("ratelimit");
 /// As many as an answer has in all, so that its map grows once.
 pub const MOST_HEADERS: usize = 16;
 
-/// Which endpoint is behind which rule. Filled where the routes are written. Some twenty: looking along them is faster than a
-/// hash of the path.
-#[derive(Clone, Debug, Default)]
-pub struct EndpointRules(Vec<(String, Method, Rule)>);
-
-impl EndpointRules {
-    /// Puts `method` at `path` behind `rule`.
-    pub fn insert(&mut self, method: Method, path: String, rule: Rule) {
-        self.0.push((path, method, rule));
-    }
-
-    /// Takes over all of `other`.
-    pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
-    }
-
-    /// The rule of an endpoint.
-    #[must_use]
-    pub fn find(&self, method: &Method, path: &str) -> Option<Rule> {
-        // HEAD is GET without the body, so it counts as GET.
-        let method = if method == Method::HEAD {
-            &Method::GET
-        } else {
-            method
-        };
-        self.0
-            .iter()
-            .find(|(of, answered, _)| *of == path && answered == method)
-            .map(|(_, _, rule)| *rule)
-    }
-}
-
 /// Everything under `/api/`, known path or not, but the test endpoints for those who may use them; and the pages, which do
 /// the same work. An allow-listed client is never limited.
 #[must_use]
@@ -80,23 +48,23 @@ pub fn covered_by_global(request: &Request) -> bool {
 pub struct Limits(pub Arc<Http>);
 
 impl Stage for Limits {
-    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
         // A request waits for Redis at most one command timeout, over all the calls it makes.
         let answered = pin!(limited(&self.0, request, rest));
         self.0.limiter.within_request(answered).await
     }
 }
 
-async fn limited(http: &Arc<Http>, request: Request, rest: impl Rest) -> Response {
-    if !http.limiter.settings().enabled || !covered_by_global(&request) {
+async fn limited(http: &Arc<Http>, request: &mut Request, rest: impl Rest) -> Response {
+    if !http.limiter.settings().enabled || !covered_by_global(request) {
         return rest.answer(request).await;
     }
     let Some(context) = request.extensions().get::<Context>() else {
         return ApiError::internal().into_response();
     };
     let client = context.client;
-    let path = request.extensions().get::<MatchedPath>();
-    let endpoint = path.and_then(|path| http.endpoint_rules.find(request.method(), path.as_str()));
+    let route = context.route.as_ref();
+    let endpoint = route.and_then(|route| route.rule(request.method()));
     let charge = |rule| Charge {
         rule,
         subject: Subject::Client(client),
@@ -113,7 +81,7 @@ async fn limited(http: &Arc<Http>, request: Request, rest: impl Rest) -> Respons
     response
 }
 
-async fn refuse(http: &Arc<Http>, request: Request, decision: &Decision, rule: Rule) -> Response {
+async fn refuse(http: &Arc<Http>, request: &mut Request, decision: &Decision, rule: Rule) -> Response {
     let rule = rule.name();
     let refused = ApiError::rate_limited(rule, decision.retry_after_seconds());
     let Some(context) = request.extensions().get::<Context>() else {
@@ -123,7 +91,7 @@ async fn refuse(http: &Arc<Http>, request: Request, decision: &Decision, rule: R
     http.audit
         .record(&event.in_request(context.ip, &context.request_id));
     if context.is_page {
-        Box::pin(pages::refused(http, request, refused)).await
+        Box::pin(pages::refused(http, std::mem::take(request), refused)).await
     } else {
         refused.into_response()
     }

@@ -96,11 +96,11 @@ impl LocalStage {
 
 /// Sends what the global limit covers through the bucket, and the rest straight on.
 impl Stage for LocalStage {
-    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
-        if !limits::covered_by_global(&request) {
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
+        if !limits::covered_by_global(request) {
             return rest.answer(request).await;
         }
-        let Ok(key) = self.by.extract(&request) else {
+        let Ok(key) = self.by.extract(request) else {
             return ApiError::internal().into_response();
         };
         match self.buckets.limiter().check_key(&key) {

@@ -1,9 +1,9 @@
-//! What every request passes, from the outside in. `http::router` stacks them on one screen.
+//! What every request passes, from the outside in. `http::front` stacks them on one screen.
 //!
 //! A stage is a value with one method. axum's `from_fn` or a tower service would do the same, but clone and box all
 //! that is behind them for each request. Here a row of stages is one value, shared by all requests, and one box holds the
-//! work of all of them. So what a stage seldom does and is large (a page, a call to Redis) goes into a box of its own: the
-//! work of the whole row is moved now and then while it is put together.
+//! work of all of them, and the request, which they lend each other: what is moved into the work of a stage is moved again
+//! with it. So also what a stage seldom does and is large (a page, a call to Redis) goes into a box of its own.
 
 pub mod envelope;
 pub mod limits;
@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::FutureExt as _;
@@ -27,18 +28,18 @@ use tower::{Layer, Service, ServiceExt};
 /// Something that is done with every request, around the rest.
 pub trait Stage: Send + Sync + 'static {
     /// Answers the request, by the rest or by itself.
-    fn answer(&self, request: Request, rest: impl Rest) -> impl Future<Output = Response> + Send;
+    fn answer(&self, request: &mut Request, rest: impl Rest) -> impl Future<Output = Response> + Send;
 }
 
 /// What is behind a stage: the next one, or the route.
 pub trait Rest: Send {
     /// Answers the request.
-    fn answer(self, request: Request) -> impl Future<Output = Response> + Send;
+    fn answer(self, request: &mut Request) -> impl Future<Output = Response> + Send;
 }
 
 /// Two stages in a row; the first meets a request first.
 impl<A: Stage, B: Stage> Stage for (A, B) {
-    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
         let (first, second) = self;
         let behind = Behind { stage: second, rest };
         first.answer(request, behind).await
@@ -47,7 +48,7 @@ impl<A: Stage, B: Stage> Stage for (A, B) {
 
 /// A stage that is not always there.
 impl<T: Stage> Stage for Option<T> {
-    fn answer(&self, request: Request, rest: impl Rest) -> impl Future<Output = Response> + Send {
+    fn answer(&self, request: &mut Request, rest: impl Rest) -> impl Future<Output = Response> + Send {
         match self {
             Some(stage) => Either::Left(stage.answer(request, rest)),
             None => Either::Right(rest.answer(request)),
@@ -55,30 +56,42 @@ impl<T: Stage> Stage for Option<T> {
     }
 }
 
-struct Behind<'a, T, R> {
-    stage: &'a T,
-    rest: R,
+/// A stage, and what is behind it.
+pub struct Behind<'a, T, R> {
+    /// The stage.
+    pub stage: &'a T,
+    /// What is behind it.
+    pub rest: R,
 }
 
 impl<T: Stage, R: Rest> Rest for Behind<'_, T, R> {
-    fn answer(self, request: Request) -> impl Future<Output = Response> + Send {
+    fn answer(self, request: &mut Request) -> impl Future<Output = Response> + Send {
         self.stage.answer(request, self.rest)
     }
 }
 
-/// A service behind all stages.
+/// Routes behind all stages.
+impl Rest for &Router {
+    fn answer(self, request: &mut Request) -> impl Future<Output = Response> + Send {
+        let routed = self.clone().call(std::mem::take(request));
+        routed.map(|Ok(response)| response)
+    }
+}
+
+/// A service behind a stage.
 struct Last<S>(S);
 
 impl<S> Rest for Last<S>
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Send,
 {
-    fn answer(self, request: Request) -> impl Future<Output = Response> + Send {
-        self.0.oneshot(request).map(|Ok(response)| response)
+    fn answer(self, request: &mut Request) -> impl Future<Output = Response> + Send {
+        let answered = self.0.oneshot(std::mem::take(request));
+        answered.map(|Ok(response)| response)
     }
 }
 
-/// Puts a stage, or several in a row, around a service.
+/// Puts a stage around a service.
 #[derive(Debug)]
 pub struct Around<T>(Arc<T>);
 
@@ -143,9 +156,9 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let shared = Arc::clone(&self.0);
         let rest = Last(shared.rest.clone());
-        Box::pin(async move { Ok(shared.stage.answer(request, rest).await) })
+        Box::pin(async move { Ok(shared.stage.answer(&mut request, rest).await) })
     }
 }

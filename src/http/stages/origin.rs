@@ -14,7 +14,7 @@ use crate::http::{Http, cookies};
 pub struct Origin(pub Arc<Http>);
 
 impl Stage for Origin {
-    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
         match cookies::check_origin(&self.0, request.method(), request.headers()) {
             Ok(()) => rest.answer(request).await,
             Err(refused) => refused.into_response(),

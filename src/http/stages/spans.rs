@@ -4,7 +4,7 @@
 //! What a client writes into a path or a query can be a secret that he should not have put there, so `url.path` is the
 //! template of the route that matched, and absent where none did; there is no query.
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use tracing::Span;
 use tracing::field::Empty;
@@ -14,7 +14,7 @@ use crate::http::stages::envelope::Context;
 use crate::telemetry::traces::{Began, span};
 
 /// Nothing at all where no collector is named.
-pub fn of_request(request: &Request, context: &Context, route: Option<&MatchedPath>) -> Span {
+pub fn of_request(request: &Request, context: &Context) -> Span {
     let span = span!(
         "request",
         otel.name = Empty,
@@ -40,7 +40,7 @@ pub fn of_request(request: &Request, context: &Context, route: Option<&MatchedPa
         known => known,
     };
     span.record("http.request.method", method);
-    if let Some(route) = route.map(MatchedPath::as_str) {
+    if let Some(route) = context.route.as_ref().map(|route| route.template()) {
         span.record("otel.name", format!("{method} {route}"));
         span.record("http.route", route);
         span.record("url.path", route);

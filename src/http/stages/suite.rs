@@ -48,8 +48,8 @@ pub struct Suite {
 }
 
 impl Stage for Suite {
-    async fn answer(&self, mut request: Request, rest: impl Rest) -> Response {
-        let admitted = self.admits(&request);
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
+        let admitted = self.admits(request);
         if admitted && let Some(context) = request.extensions().get::<Context>() {
             let mut context = context.clone();
             match worker(request.headers()) {
@@ -147,7 +147,7 @@ fn worker(headers: &HeaderMap) -> Result<Option<Client>, ApiError> {
 pub struct Door;
 
 impl Stage for Door {
-    async fn answer(&self, request: Request, rest: impl Rest) -> Response {
+    async fn answer(&self, request: &mut Request, rest: impl Rest) -> Response {
         let context = request.extensions().get::<Context>();
         if context.is_some_and(|context| context.whence == Whence::Suite) {
             rest.answer(request).await
