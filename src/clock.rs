@@ -105,28 +105,41 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Calls `then` with the moment in RFC 3339.
+    fn in_text<R>(self, then: impl FnOnce(&str) -> R) -> R {
+        let Some(mut text) = self.of_one_length() else {
+            return then("out of range");
+        };
+        // What is 0 at the end of it, and the point before that.
+        let zeros = match self.0.rem_euclid(1000) {
+            0 => 4,
+            millis if millis % 100 == 0 => 2,
+            millis if millis % 10 == 0 => 1,
+            _ => 0,
+        };
+        let end = text.len() - zeros;
+        if let Some(last) = text.get_mut(end - 1) {
+            *last = b'Z';
+        }
+        then(
+            text.get(..end)
+                .and_then(|text| str::from_utf8(text).ok())
+                .unwrap_or_default(),
+        )
+    }
+}
+
 /// RFC 3339 in UTC: `2026-11-22T02:49:16.711Z`, and without what is 0 at the end of it: `2026-11-22T02:49:16Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.of_one_length();
-        let Some(text) = text.as_ref().and_then(|text| std::str::from_utf8(text).ok()) else {
-            return f.write_str("out of range");
-        };
-        if self.0.rem_euclid(10) != 0 {
-            return f.write_str(text);
-        }
-        f.write_str(
-            text.trim_end_matches('Z')
-                .trim_end_matches('0')
-                .trim_end_matches('.'),
-        )?;
-        f.write_str("Z")
+        self.in_text(|text| f.write_str(text))
     }
 }
 
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.in_text(|text| serializer.serialize_str(text))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 /// The address limits count, and whether it may be matched with the allow list.
@@ -22,7 +22,7 @@ pub struct ClientAddress {
 }
 
 /// The one header that is read.
-const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Whether `ip` is one of the trusted proxies. `ip` is canonical: no `::ffff:a.b.c.d`.
 #[must_use]

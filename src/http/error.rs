@@ -18,7 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::field::FieldError;
-use crate::http::stages::limits::MOST_HEADERS;
+use crate::http::stages::limits::{self, MOST_HEADERS};
 
 pub use table::Code;
 
@@ -122,7 +122,7 @@ impl IntoResponse for ApiError {
         // All that stages will add has room at once.
         headers.reserve(MOST_HEADERS);
         if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(RETRY_AFTER, limits::number(seconds));
         }
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -101,28 +101,41 @@ async fn refuse(http: &Arc<Http>, request: &mut Request, decision: &Decision, ru
 pub fn write_headers(headers: &mut HeaderMap, decision: &Decision) {
     headers.reserve(MOST_HEADERS.saturating_sub(headers.len()));
     if let Some(report) = decision.refusal().or_else(|| decision.tightest()) {
-        headers.insert(LIMIT, HeaderValue::from(report.limit));
-        headers.insert(REMAINING, HeaderValue::from(report.remaining));
-        headers.insert(RESET, HeaderValue::from(reset_seconds(report)));
+        headers.insert(LIMIT, number(report.limit));
+        headers.insert(REMAINING, number(report.remaining));
+        headers.insert(RESET, number(reset_seconds(report)));
     }
     if decision.reports.is_empty() {
         return;
     }
     let quota = |report: &RuleReport| (report.limit, report.window.as_secs());
     let left = |report: &RuleReport| (report.remaining, seconds_left(report));
-    for (name, value) in [
-        (POLICY, list(&decision.reports, ["q", "w"], quota)),
-        (STATE, list(&decision.reports, ["r", "t"], left)),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
+    let mut text = String::with_capacity(48 * decision.reports.len());
+    write_list(&mut text, &decision.reports, ["q", "w"], quota);
+    let policy = HeaderValue::from_str(&text);
+    text.clear();
+    write_list(&mut text, &decision.reports, ["r", "t"], left);
+    let state = HeaderValue::from_str(&text);
+    if let (Ok(policy), Ok(state)) = (policy, state) {
+        headers.insert(POLICY, policy);
+        headers.insert(STATE, state);
     }
 }
 
+/// A copy of its digits. `HeaderValue::from(u64)` makes a buffer that could be shared, with a count that costs more than
+/// they do.
+#[must_use]
+pub fn number(number: impl itoa::Integer) -> HeaderValue {
+    HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0"))
+}
+
 /// A list of items with two parameters each (RFC 9651, section 3.1): `"global";q=100;w=60, "login";q=5;w=60`.
-fn list(reports: &[RuleReport], parameters: [&str; 2], of: impl Fn(&RuleReport) -> (u64, u64)) -> String {
-    let mut list = String::with_capacity(48 * reports.len());
+fn write_list(
+    list: &mut String,
+    reports: &[RuleReport],
+    parameters: [&str; 2],
+    of: impl Fn(&RuleReport) -> (u64, u64),
+) {
     let mut digits = itoa::Buffer::new();
     for (index, report) in reports.iter().enumerate() {
         list.push_str(if index == 0 { "\"" } else { ", \"" });
@@ -136,7 +149,6 @@ fn list(reports: &[RuleReport], parameters: [&str; 2], of: impl Fn(&RuleReport) 
             list.push_str(digits.format(number));
         }
     }
-    list
 }
 
 /// A rule's further windows are policies of their own, told apart by their length: `global-3600`.
@@ -172,11 +184,11 @@ fn seconds_left(report: &RuleReport) -> u64 {
 pub fn refuse_burst(burst: u32, retry_after: u64, now: Timestamp) -> Response {
     let mut response = ApiError::rate_limited("burst", retry_after).into_response();
     let headers = response.headers_mut();
-    headers.insert(LIMIT, HeaderValue::from(burst));
-    headers.insert(REMAINING, HeaderValue::from(0));
+    headers.insert(LIMIT, number(burst));
+    headers.insert(REMAINING, number(0));
     headers.insert(
         RESET,
-        HeaderValue::from(now.plus(Duration::from_secs(retry_after)).as_seconds()),
+        number(now.plus(Duration::from_secs(retry_after)).as_seconds()),
     );
     response
 }
