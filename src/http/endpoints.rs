@@ -49,7 +49,6 @@ impl Endpoints {
     }
 
     /// What axum serves, and what is known of each path before axum is asked.
-    #[must_use]
     pub fn into_router(self) -> (Router<Arc<Http>>, Vec<Route>) {
         let mut router = Router::new();
         let mut rules: BTreeMap<String, Vec<(Method, Rule)>> = BTreeMap::new();

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 
+use super::Http;
 use super::connection::Answers;
-use super::endpoints::Route;
-use super::stages::envelope::{Arrived, Envelope};
+use super::endpoints::{Endpoints, Route};
+use super::stages::envelope::{self, Arrived, Envelope};
 use super::stages::{Answering, Behind, Stage, whole};
 use crate::rate_limit::Rule;
 
@@ -31,33 +32,37 @@ struct Place {
     row: Arc<dyn AnyRow>,
 }
 
-/// A row of stages and the routes behind it.
+/// A row of stages.
 pub struct Row<T> {
     /// What stands around all.
     pub envelope: Envelope,
     /// What stands between it and the routes.
     pub stages: T,
-    /// The routes.
-    pub router: Router,
     /// What a request begins here is ended also where its client hangs up.
     pub is_whole: bool,
 }
 
-/// A row, whatever its stages are.
+/// A row with its routes.
+struct Routed<T> {
+    row: Row<T>,
+    router: Router,
+}
+
+/// The same, whatever the stages are.
 trait AnyRow: Send + Sync {
     fn answer(self: Arc<Self>, request: Request, arrived: Arrived) -> Answering;
 }
 
-impl<T: Stage> AnyRow for Row<T> {
+impl<T: Stage> AnyRow for Routed<T> {
     fn answer(self: Arc<Self>, mut request: Request, arrived: Arrived) -> Answering {
         let may_be_dropped =
-            !self.is_whole || request.method().is_safe() || is_not_worth_it(&request, &arrived);
+            !self.row.is_whole || request.method().is_safe() || is_not_worth_it(&request, &arrived);
         let answering = Box::pin(async move {
             let rest = Behind {
-                stage: &self.stages,
+                stage: &self.row.stages,
                 rest: &self.router,
             };
-            Ok(self.envelope.answer(&mut request, arrived, rest).await)
+            Ok(self.row.envelope.answer(&mut request, arrived, rest).await)
         });
         if may_be_dropped {
             answering
@@ -76,13 +81,12 @@ fn is_not_worth_it(request: &Request, arrived: &Arrived) -> bool {
 }
 
 impl<T: Stage> Row<T> {
-    /// The row, before these routes of its router.
-    #[must_use]
-    pub fn before(self, routes: Vec<Route>) -> Kind {
-        Kind {
-            row: Arc::new(self),
-            routes,
-        }
+    /// The row with what is behind it.
+    pub fn before(self, endpoints: Endpoints, http: &Arc<Http>) -> Kind {
+        let (router, known) = endpoints.into_router();
+        let router = router.fallback(envelope::fallback).with_state(Arc::clone(http));
+        let row = Arc::new(Routed { row: self, router });
+        Kind { row, routes: known }
     }
 }
 

@@ -222,7 +222,6 @@ pub fn front(parts: Parts) -> Front {
     if test_endpoints.is_some() {
         endpoints.extend(routes::test::endpoints(&http));
     }
-    let (router, routes) = endpoints.into_router();
     let api = Row {
         envelope: Envelope::around(&http), // ids, problems, headers of every answer; CORS
         stages: (
@@ -235,33 +234,23 @@ pub fn front(parts: Parts) -> Front {
                 ),
             ),
         ),
-        router: router.fallback(envelope::fallback).with_state(Arc::clone(&http)),
-        is_whole: true,
+        is_whole: true, // what was begun is ended
     };
-    let api = api.before(routes);
-
     // Decided alike for any method and client: no CORS, no flood of one proxy, no limit of the door.
-    let (router, routes) = routes::api_gateway::endpoints().into_router();
     let gateway = Row {
         envelope: Envelope::without_cors(&http),
         stages: suite(),
-        router: router.with_state(Arc::clone(&http)),
         is_whole: false,
     };
-    let gateway = gateway.before(routes);
-
     // Other sites' scripts have no business with pages: no CORS. Who may post to them is said by each form.
-    let pages = http.pages.as_ref().map(|_| {
-        let (router, routes) = pages::endpoints(&http).into_router();
-        let pages = Row {
-            envelope: Envelope::without_cors(&http),
-            stages: (suite(), (local_stage, limits())),
-            router: router.with_state(Arc::clone(&http)),
-            is_whole: true,
-        };
-        pages.before(routes)
+    let pages = http.pages.as_ref().map(|_| Row {
+        envelope: Envelope::without_cors(&http),
+        stages: (suite(), (local_stage, limits())),
+        is_whole: true,
     });
-    Front::new(api, [gateway].into_iter().chain(pages))
+    let gateway = gateway.before(routes::api_gateway::endpoints(), &http);
+    let pages = pages.map(|row| row.before(pages::endpoints(&http), &http));
+    Front::new(api.before(endpoints, &http), [gateway].into_iter().chain(pages))
 }
 
 /// The OpenAPI 3.1 document of everything that [`front`] answers. It depends on no configuration.
