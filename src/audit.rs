@@ -8,6 +8,7 @@
 mod writer;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -349,10 +350,13 @@ impl Inner {
 
 /// As it prints. An IPv4 address by way of [`Client`], which does it in a fifth of the time: each refusal has its line.
 fn text_of(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(_) => Client::of(ip, 128).to_string(),
-        IpAddr::V6(_) => ip.to_string(),
-    }
+    let mut text = String::with_capacity("255.255.255.255".len());
+    // A String takes all.
+    let _ = match ip {
+        IpAddr::V4(_) => write!(text, "{}", Client::of(ip, 128)),
+        IpAddr::V6(_) => write!(text, "{ip}"),
+    };
+    text
 }
 
 /// All fields are given as strings: the text format then escapes them, and JSON does anyway.

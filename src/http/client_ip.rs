@@ -40,8 +40,8 @@ pub struct Unbelieved(AtomicBool);
 impl Unbelieved {
     /// A request of `peer`, which is canonical, with these headers.
     pub fn notice(&self, peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) {
-        if !headers.contains_key(FORWARDED_FOR)
-            || holds(trusted, peer)
+        if holds(trusted, peer)
+            || !headers.contains_key(FORWARDED_FOR)
             || self.0.swap(true, Ordering::Relaxed)
         {
             return;

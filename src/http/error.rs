@@ -180,7 +180,8 @@ impl<'a> ProblemDocument<'a> {
         request_id: &'a str,
     ) -> Self {
         Self {
-            kind: format!("{public_url}/problems/{}", problem.code),
+            // What `format!` does, without its machinery: each refusal has one.
+            kind: [public_url, "/problems/", problem.code].concat(),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: &problem.detail,

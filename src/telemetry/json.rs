@@ -45,7 +45,7 @@ impl JsonLines {
         let mut object = serde_json::Serializer::new(line);
         let mut object = object.serialize_map(None)?;
         let time = self.0.now().of_one_length().unwrap_or_default();
-        object.serialize_entry("timestamp", &String::from_utf8_lossy(&time))?;
+        object.serialize_entry("timestamp", str::from_utf8(&time).unwrap_or_default())?;
         object.serialize_entry("level", &metadata.level().as_serde())?;
         let mut fields = SerdeMapVisitor::new(object);
         event.record(&mut fields);
