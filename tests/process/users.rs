@@ -172,13 +172,12 @@ async fn an_account_lives_its_whole_life_from_the_command_line() {
             "user"
         );
         users.send(servers[1].address()).await.expect(403);
-        let alone = user(&stile, &["set-role", "root@example.com", "user"]);
-        assert_eq!(
-            (alone.code, alone.err.as_str()),
-            (Some(0), "stile: there is no active administrator now")
-        );
+        let alone = "stile: there is no active administrator now";
+        let demoted = user(&stile, &["set-role", "root@example.com", "user"]);
+        assert_eq!((demoted.code, demoted.err.as_str()), (Some(0), alone));
 
-        done(&stile, &["delete", "ada@example.com"]);
+        let deleted = user(&stile, &["delete", "ada@example.com"]);
+        assert_eq!((deleted.code, deleted.err.as_str()), (Some(0), ""), "{deleted:?}");
         for server in &servers {
             get("/api/v1/auth/me")
                 .bearer(&ada.text("/access_token"))
@@ -192,7 +191,13 @@ async fn an_account_lives_its_whole_life_from_the_command_line() {
         }
         assert_eq!(user(&stile, &["show", "ada@example.com"]).code, Some(1));
         let id = root["id"].as_str().unwrap();
-        assert_eq!(done_json(&stile, &["delete", id]), json!({"deleted": id}));
+        done(&stile, &["set-role", id, "admin"]);
+        let deleted = user(&stile, &["delete", id, "--json"]);
+        assert_eq!((deleted.code, deleted.err.as_str()), (Some(0), alone));
+        assert_eq!(
+            serde_json::from_str::<Value>(&deleted.out).unwrap(),
+            json!({"deleted": id})
+        );
         assert_eq!(done_json(&stile, &["list"]), json!([]));
         assert_eq!(done(&stile, &["list"]), "there are no accounts");
     }

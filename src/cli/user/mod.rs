@@ -254,7 +254,7 @@ async fn change_user(
     beside.close().await;
     let (changed, has_admin) = changed?;
     if !has_admin && (change.is_active == Some(false) || change.role == Some(Role::User)) {
-        super::say_error("there is no active administrator now");
+        say_that_no_admin_is_left();
     }
     if as_json {
         return Ok(print_user(&changed, true));
@@ -290,17 +290,29 @@ async fn delete(config: Config, user: &str, as_json: bool) -> Result<ExitCode, R
     let beside = existing(config, Reach::Processes, &user).await?;
     let deleted = async {
         let id = user.id(&beside).await?;
+        let before = beside.accounts.has_active_admin(&beside.by).await;
         let deleted = beside.accounts.delete_user(&beside.by, id).await;
-        deleted.map(|()| id).map_err(|error| user.refusal(&error))
+        deleted.map_err(|error| user.refusal(&error))?;
+        let after = beside.accounts.has_active_admin(&beside.by).await;
+        let was_the_last = matches!((before, after), (Ok(true), Ok(false)));
+        Ok::<_, Refusal>((id, was_the_last))
     };
     let deleted = deleted.await;
     beside.close().await;
-    let id = deleted?;
+    let (id, was_the_last) = deleted?;
+    if was_the_last {
+        say_that_no_admin_is_left();
+    }
     Ok(super::print(&if as_json {
         format!("{:#}\n", json!({ "deleted": id }))
     } else {
         format!("{id} is deleted\n")
     }))
+}
+
+/// The operator may do it: he can make another.
+fn say_that_no_admin_is_left() {
+    super::say_error("there is no active administrator now");
 }
 
 fn print_link(link: &PasswordLink) -> ExitCode {
