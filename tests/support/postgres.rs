@@ -223,17 +223,19 @@ impl Server {
         children.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Sends a signal to the postmaster and its children.
+    /// Sends a signal to the postmaster, and then to its children: a stopped one makes no new ones meanwhile.
     fn signal(&self, signal: &str) {
-        let pids = self.pids();
-        assert!(
+        let kill = |pid: &str| {
             Command::new("kill")
-                .arg(signal)
-                .args(pids)
+                .args([signal, pid])
+                .stderr(Stdio::null())
                 .status()
-                .unwrap()
-                .success()
-        );
+        };
+        assert!(kill(&self.postmaster()).unwrap().success());
+        for pid in self.backends() {
+            // It may have ended by itself.
+            let _ = kill(&pid).unwrap();
+        }
     }
 
     /// Runs one statement by `psql`.
