@@ -303,7 +303,6 @@ async fn two_processes_on_one_redis_admit_exactly_the_limit_together() {
     }
 }
 
-/// A script that Redis has forgotten is sent once in full.
 /// What has just been learnt of Redis at a start is no news for it.
 #[tokio::test]
 async fn what_an_operator_sets_right_after_a_start_stays() {
@@ -322,6 +321,7 @@ async fn what_an_operator_sets_right_after_a_start_stays() {
     }
 }
 
+/// A script that Redis has forgotten is sent once in full.
 #[tokio::test]
 async fn forgotten_scripts_are_sent_again() {
     let redis = RedisServer::start().await;
