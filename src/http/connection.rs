@@ -117,8 +117,6 @@ async fn exchange(
     let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        // Answers are small: to copy one behind its head costs less than to hand the system two pieces.
-        .writev(false)
         .max_buf_size(MOST_HEAD_BYTES)
         .serve_connection(io, service);
     let mut sleep = pin!(tokio::time::sleep_until(headers_until));
@@ -291,21 +289,11 @@ impl AsyncRead for Watched {
     }
 }
 
+/// Without vectored writes, so that hyper copies an answer behind its head: answers are small, and to hand the system two pieces
+/// costs more.
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.resting.stream).poll_write(task, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.resting.stream).poll_write_vectored(task, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.resting.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
