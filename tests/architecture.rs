@@ -23,6 +23,7 @@ const FENCES: &[(&[&str], &[&str])] = &[
             "axum_extra",
             "tower",
             "tower_http",
+            "matchit",
             "hyper",
             "hyper_util",
             "tower_governor",
