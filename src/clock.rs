@@ -103,9 +103,7 @@ impl Timestamp {
         }
         Some(text)
     }
-}
 
-impl Timestamp {
     /// Calls `then` with the moment in RFC 3339.
     fn in_text<R>(self, then: impl FnOnce(&str) -> R) -> R {
         let Some(mut text) = self.of_one_length() else {

@@ -315,7 +315,7 @@ mod tests {
         assert!(is_local("127.0.0.1", &["203.0.113.9"], &[]), "not believed");
     }
 
-    /// limits.md 26.
+    /// limits.md 26. That a request has a peer's address is a matter of types: the listener hands it over with the stream.
     #[test]
     fn a_long_list_of_proxies_is_walked_to_its_end() {
         let hops = vec!["10.0.0.1"; 500].join(", ");

@@ -33,7 +33,7 @@ pub trait Stage: Send + Sync + 'static {
 
 /// What is behind a stage: the next one, or the route.
 pub trait Rest: Send {
-    /// Answers the request.
+    /// Answers the request. The route takes it: what a stage still wants to know of it afterwards, it notes before.
     fn answer(self, request: &mut Request) -> impl Future<Output = Response> + Send;
 }
 
