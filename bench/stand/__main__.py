@@ -33,9 +33,11 @@ class Stand:
     def __init__(self, size):
         self.peers = size != "smoke"
         self.seconds, self.number_of_rounds = {"smoke": (1, 1), "quick": (1, 3), "full": (4, 5)}[size]
+        # Pairs of turns of a small and a large server, and the seconds of a turn.
+        self.turns, self.turn_seconds = {"smoke": (2, 0.4), "quick": (12, 0.4), "full": (24, 0.8)}[size]
         self.connections = {"smoke": (4,), "quick": (1, 64), "full": (1, 16, 64, 256)}[size]
         # Requests prepared for what hashes, and for what uses its tokens up.
-        self.few, self.many = {"smoke": (400, 4000), "quick": (2000, 80_000), "full": (8000, 400_000)}[size]
+        self.few, self.many = {"smoke": (400, 4000), "quick": (2000, 100_000), "full": (8000, 400_000)}[size]
         self.population = {"smoke": 2000, "quick": 100_000, "full": 1_000_000}[size]
         self.idle_connections = {"smoke": 100, "quick": 2000, "full": 10_000}[size]
         self.phase_seconds = {"smoke": 1, "quick": 3, "full": 6}[size]

@@ -1,5 +1,7 @@
 """The load generator: wrk, one thread, and a prober that asks now and then and notes what each answer took."""
 
+import functools
+import math
 import os
 import socket
 import subprocess
@@ -21,11 +23,18 @@ class Round:
     broken: int
     p50_us: float
     p99_us: float
+    #: What the process that was watched executed for it, where `perf` can tell.
+    instructions: float = 0.0
 
 
-def wrk(address, path, connections, seconds, headers=(), script=None, arguments=()):
-    """`seconds` of load. `script`: a Lua script instead of one GET that is always the same."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script or HERE / "load.lua")]
+def wrk(address, path, connections, seconds, headers=(), script=None, arguments=(), watched=None):
+    """`seconds` of load. `script`: a Lua script instead of one GET that is always the same. `watched`: the process that answers."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "10s", "-s", str(script or HERE / "load.lua")]
+    if seconds != int(seconds):
+        # It knows whole seconds only, but counts what it has done when it is interrupted.
+        command = ["timeout", "--signal=INT", str(seconds), *command]
+    if watched and perf_counts():
+        command = [*COUNTING, "-p", str(watched), "--", *command]
     for header in headers:
         command += ["-H", header]
     command += [f"http://{address}{path}", "--", *map(str, arguments)]
@@ -33,9 +42,27 @@ def wrk(address, path, connections, seconds, headers=(), script=None, arguments=
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
             requests, micros, status, broken, p50, p99, _ = map(float, line.split()[1:])
-            return Round(int(requests), requests / micros * 1e6, int(status), int(broken), p50, p99)
+            return Round(int(requests), requests / micros * 1e6, int(status), int(broken), p50, p99, counted(done.stderr))
     print(f"  wrk: {done.stdout}{done.stderr}".rstrip(), flush=True)
     return Round(0, 0.0, 0, 1, 0.0, 0.0)
+
+
+COUNTING = ["perf", "stat", "-x;", "-e", "instructions"]
+
+
+def counted(told):
+    """The instructions that `perf` tells of; 0 if it told of none."""
+    numbers = [line.split(";")[0] for line in told.splitlines() if ";instructions" in line]
+    return float(numbers[0]) if numbers and numbers[0].isdigit() else 0.0
+
+
+@functools.cache
+def perf_counts():
+    """Whether it is installed, may count, and has something to count with."""
+    try:
+        return counted(subprocess.run([*COUNTING, "--", "true"], capture_output=True, text=True).stderr) > 0
+    except OSError:
+        return False
 
 
 class Sequence:
@@ -43,18 +70,26 @@ class Sequence:
 
     def __init__(self, folder, name, requests):
         self.file = Path(folder) / f"{name}.requests"
-        self.used, self.count = 0, len(requests)
+        self.used, self.count, self.most = 0, len(requests), 0
+        self.places = []
         with self.file.open("wb") as file:
             for request in requests:
+                self.places.append(file.tell())
                 file.write(b"%d\n" % len(request) + request)
 
-    def load(self, address, connections, seconds):
+    def load(self, address, connections, seconds, watched=None):
         """One round. What is still on its way at its end counts as used up."""
-        done = wrk(address, "/", connections, seconds, script=HERE / "requests.lua", arguments=(self.file, self.used))
+        arguments = (self.file, self.places[self.used % len(self.places)])
+        done = wrk(address, "/", connections, seconds, script=HERE / "requests.lua", arguments=arguments, watched=watched)
         self.used += done.requests + connections
+        self.most = max(self.most, done.requests + connections)
         if self.used > self.count:
             print(f"  ({self.file.stem}: only {self.count} requests were prepared, some were sent twice)")
         return done
+
+    def lasts(self):
+        """Whether there is enough for another round, and half as much again, as the largest so far."""
+        return self.count - self.used >= 1.5 * self.most
 
 
 def request(method, path, body=None, headers=()):
