@@ -1,6 +1,6 @@
 //! Security events: one log line and one row of `audit_log` each (contract, section 5).
 //!
-//! The line is written at once. The row follows in the background, many in one transaction, so that the
+//! The line is written at once. The row follows in the background, many in one statement, so that the
 //! record never slows down or fails what it records; what is queued and not yet written is lost only with
 //! the process. Takes no text of a user but the request id, and no secret at all. A new event is a variant
 //! of [`EventKind`].

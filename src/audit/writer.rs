@@ -1,4 +1,4 @@
-//! Takes rows from the queue and writes them, many in one transaction. Knows no event.
+//! Takes rows from the queue and writes them, many in one statement. Knows no event.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::{FLUSH, Inner, QUEUE, REFUSALS};
 use crate::storage::{self, AuditRow, Database, StorageError};
 
-/// Rows in one transaction: short enough that a login behind it does not notice.
+/// Rows in one statement: short enough that a login behind it does not notice.
 const BATCH: usize = 200;
 
 /// Writes rows until [`Inner::stop`], and then what is left.
@@ -42,7 +42,8 @@ pub(super) async fn run(audit: Arc<Inner>, database: Database, mut queue: mpsc::
                 break;
             }
             if let Err(error) = write(&database, &waiting).await {
-                // They stay, and the bounded queue behind them fills: the next tick tries again.
+                // They stay, and the bounded queue behind them fills: the next tick tries again. Those that were written after all,
+                // and only the answer was lost, are not written twice.
                 tracing::error!(%error, rows = waiting.len(), "audit rows were not written");
                 break;
             }
@@ -59,7 +60,6 @@ pub(super) async fn run(audit: Arc<Inner>, database: Database, mut queue: mpsc::
 }
 
 async fn write(database: &Database, rows: &[AuditRow]) -> Result<(), StorageError> {
-    let mut transaction = database.begin().await?;
-    storage::add_audit_rows(&mut transaction, rows).await?;
-    transaction.commit().await
+    let mut on = database.write_idempotent().await?;
+    storage::add_audit_rows(&mut on, rows).await
 }

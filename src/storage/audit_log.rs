@@ -1,9 +1,10 @@
 //! `audit_log`: the record of security events.
 
+use serde_json::{Value, json};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::connection::{Connection, Transaction, execute, fetch_all};
+use super::connection::{Connection, Link, execute, fetch_all};
 use super::error::StorageError;
 use super::user_admin::{FROM_THE_START, PageEnd};
 use crate::clock::Timestamp;
@@ -36,28 +37,44 @@ pub struct AuditRow {
     pub occurrences: i64,
 }
 
-/// Adds rows.
-pub async fn add_audit_rows(on: &mut Transaction, rows: &[AuditRow]) -> Result<(), StorageError> {
-    for row in rows {
-        execute!(
-            on,
-            "INSERT INTO audit_log (id, at, event, outcome, reason, user_id, account, client_ip, request_id, occurrences, \
-                 target_id) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            row.id.to_string(),
-            row.at,
-            &row.event,
-            &row.outcome,
-            row.reason.as_deref(),
-            row.user_id.as_deref(),
-            row.account.as_deref(),
-            row.client_ip.as_deref(),
-            row.request_id.as_deref(),
+/// What both engines write of a list of rows. Each is a list itself, in the order of the columns.
+macro_rules! add_rows_of {
+    ($list:literal) => {
+        concat!(
+            "INSERT INTO audit_log (id, at, event, outcome, reason, user_id, target_id, account, client_ip, request_id, \
+                 occurrences) \
+             SELECT value->>0, CAST(value->>1 AS BIGINT), value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, \
+                 value->>8, value->>9, CAST(value->>10 AS BIGINT) FROM ",
+            $list,
+            " WHERE TRUE ON CONFLICT (id) DO NOTHING"
+        )
+    };
+}
+
+/// Adds rows, all or none, but for those that are there already: said twice it is said once. However many they are, it is one
+/// statement with one value, so that it is prepared once.
+pub async fn add_audit_rows(on: &mut Connection, rows: &[AuditRow]) -> Result<(), StorageError> {
+    let sql = match on.link {
+        Link::Sqlite(_) => add_rows_of!("json_each($1)"),
+        Link::Postgres(_) => add_rows_of!("jsonb_array_elements($1::jsonb)"),
+    };
+    let in_order = |row: &AuditRow| {
+        json!([
+            row.id,
+            row.at.as_millis(),
+            row.event,
+            row.outcome,
+            row.reason,
+            row.user_id,
+            row.target_id,
+            row.account,
+            row.client_ip,
+            row.request_id,
             row.occurrences,
-            row.target_id.as_deref(),
-        )?;
-    }
-    Ok(())
+        ])
+    };
+    let list: Value = rows.iter().map(in_order).collect();
+    execute!(on, sql, list.to_string()).map(drop)
 }
 
 /// The `most` newest rows, the newest first.

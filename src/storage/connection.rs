@@ -19,8 +19,8 @@ pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Connection {
     pub(super) link: Link,
-    /// It was lent as it lay: its server may have cut it, which the first statement shows. That one reads, or begins a transaction,
-    /// so it may be said again to another.
+    /// It was lent as it lay: its server may have cut it, which the first statement shows. That one is idempotent (it reads, begins a
+    /// transaction, or is written so that said twice it is said once), so it may be said again to another.
     may_be_cut: bool,
     /// A statement was begun and has not ended, so that its answer may still come; or the connection is cut.
     pub(super) in_flight: bool,
@@ -110,7 +110,8 @@ pub(super) async fn in_time<T>(
 }
 
 impl Connection {
-    /// `may_be_cut`: it has not answered since it was used last. Its first statement must read, or begin a transaction.
+    /// `may_be_cut`: it has not answered since it was used last. Its first statement must read, begin a transaction, or be such that
+    /// saying it twice is saying it once: it may have been carried out although no answer came.
     pub(super) fn new(link: Link, may_be_cut: bool) -> Self {
         Self {
             link,

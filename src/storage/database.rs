@@ -277,7 +277,7 @@ impl Database {
     }
 
     /// A connection for single statements that write: one that lives. Whether a write took place cannot be told where the
-    /// connection is lost over it, so it is never said twice.
+    /// connection is lost over it, so it is never said twice. ([`Self::write_idempotent`] is for one that may be.)
     pub async fn write(&self) -> Result<Connection, StorageError> {
         let link = match self {
             Self::Sqlite { writer, .. } => Link::Sqlite(waited_for(writer.lend()).await?),
@@ -286,13 +286,20 @@ impl Database {
         Ok(Connection::new(link, false))
     }
 
+    /// A connection for a single statement that writes, and of which twice is once: done again, also when much has happened
+    /// since, it changes nothing and answers the same, or what would be true had it come late. Then it need not be known whether
+    /// it took place, and so nobody asks first whether the connection lives: if it turns out to be cut, the statement is said
+    /// again to another.
+    pub async fn write_idempotent(&self) -> Result<Connection, StorageError> {
+        match self {
+            Self::Sqlite { .. } => self.write().await,
+            Self::Postgres { .. } => self.read().await,
+        }
+    }
+
     /// A transaction. Dropped without [`Transaction::commit`], it never happened.
     pub async fn begin(&self) -> Result<Transaction, StorageError> {
-        Transaction::begin(match self {
-            Self::Sqlite { .. } => self.write().await?,
-            Self::Postgres { .. } => self.read().await?,
-        })
-        .await
+        Transaction::begin(self.write_idempotent().await?).await
     }
 
     /// Open and idle connections.

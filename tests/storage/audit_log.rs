@@ -66,6 +66,59 @@ on_both_engines! {
     }
 }
 
+/// A row that knows all.
+pub fn row(second: i64) -> s::AuditRow {
+    let id = || Some(s::new_id(at(second)).to_string());
+    s::AuditRow {
+        id: s::new_id(at(second)),
+        at: at(second),
+        event: "login_failure".to_owned(),
+        outcome: "failure".to_owned(),
+        reason: Some("wrong_password".to_owned()),
+        user_id: id(),
+        target_id: id(),
+        account: Some("abc".to_owned()),
+        client_ip: Some("2001:db8::1".to_owned()),
+        request_id: Some("request-1".to_owned()),
+        occurrences: second,
+    }
+}
+
+on_both_engines! {
+    /// What is read is what was written, in each column, also of a row that knows next to nothing, and whatever a text holds.
+    async fn rows_are_added_many_at_once_and_twice_is_once(db) {
+        let bare = |second: i64| s::AuditRow {
+            reason: None,
+            user_id: None,
+            target_id: None,
+            account: None,
+            client_ip: None,
+            request_id: None,
+            ..row(second)
+        };
+        let odd = |second: i64| s::AuditRow {
+            reason: Some("\"'\\u0041 \n\u{1f511} [1]".to_owned()),
+            account: Some(String::new()),
+            request_id: Some("null".to_owned()),
+            occurrences: i64::MAX,
+            ..row(second)
+        };
+        let mut rows: Vec<s::AuditRow> = (1..=600)
+            .map(|second| match second % 3 {
+                0 => row(second),
+                1 => bare(second),
+                _ => odd(second),
+            })
+            .collect();
+        for some in [&rows[..1], &rows[..0], &rows[..400], &rows[200..], &rows[..]] {
+            s::add_audit_rows(&mut db.write_idempotent().await.unwrap(), some).await.unwrap();
+        }
+        rows.reverse();
+        let mut on = db.read().await.unwrap();
+        assert_eq!(s::latest_audit_rows(&mut on, 1000).await.unwrap(), rows);
+    }
+}
+
 /// Second, event, who did it, to whom, and which account was named.
 type Done<'a> = (
     i64,
@@ -80,17 +133,12 @@ async fn add_rows(db: &s::Database, rows: &[Done<'_>]) {
     let rows: Vec<s::AuditRow> = rows
         .iter()
         .map(|(second, event, user_id, target_id, account)| s::AuditRow {
-            id: s::new_id(at(*second)),
-            at: at(*second),
             event: (*event).to_owned(),
             outcome: "success".to_owned(),
-            reason: None,
             user_id: user_id.map(|id| id.to_string()),
             target_id: target_id.map(|id| id.to_string()),
             account: account.map(str::to_owned),
-            client_ip: None,
-            request_id: None,
-            occurrences: 1,
+            ..row(*second)
         })
         .collect();
     let mut transaction = db.begin().await.unwrap();
