@@ -63,8 +63,12 @@ macro_rules! note_login {
 
 /// Most logins come from a client that was noted lately, and are written at once: a round trip to SQLite's thread or to
 /// PostgreSQL costs as much as what is done there. Only the way in which several statements become one is the engine's.
+///
+/// PostgreSQL may be told twice, if the connection was cut over the first time. The session's id was drawn for this login, so
+/// where it is there already it is this session, opened the first time, and stays as it is, even if it was ended since. If the
+/// password was changed since, that has ended it, and the answer is that nobody is logged in.
 async fn log_in_at_once(database: &Database, login: &Login<'_>) -> Result<bool, StorageError> {
-    let mut on = database.write().await?;
+    let mut on = database.write_idempotent().await?;
     let is_sqlite = matches!(database, Database::Sqlite { .. });
     let sql = if is_sqlite {
         concat!(
@@ -80,7 +84,7 @@ async fn log_in_at_once(database: &Database, login: &Login<'_>) -> Result<bool, 
             note_login!(),
             "), opened AS (",
             open_session_for!("noted"),
-            ") SELECT id FROM noted"
+            " ON CONFLICT (id) DO NOTHING) SELECT id FROM noted"
         )
     };
     let session = &login.session;

@@ -31,7 +31,7 @@ struct Waiting {
 /// After an error nothing has happened, unless it was the commit that failed.
 pub async fn rotate_session(database: &Database, rotation: Rotation) -> Result<bool, StorageError> {
     let Database::Sqlite { rotations, .. } = database else {
-        return rotate_one(database.write().await?, &rotation).await;
+        return rotate_one(database.write_idempotent().await?, &rotation).await;
     };
     let successor = rotation.successor_hash.clone();
     let (done, mut answer) = oneshot::channel();

@@ -135,7 +135,7 @@ pub struct Rotation {
     pub client: Option<ClientNote>,
     /// Hash of the token that was presented: rotates only while it is the live one.
     pub presented_hash: String,
-    /// Hash of its successor.
+    /// Hash of its successor, which was drawn for this rotation: it also tells this one from any other.
     pub successor_hash: String,
     /// The successor sealed under the presented token; `None` without grace.
     pub successor_sealed: Option<String>,
@@ -235,14 +235,16 @@ pub async fn live_sessions(
     )
 }
 
-/// One statement of [`super::rotate_session`].
+/// One statement of [`super::rotate_session`]. Twice is once: the successor was drawn for this rotation alone, so whoever finds
+/// it live in the presented token's place finds what he did himself the first time. Nobody else can be told that he rotated.
 pub(super) async fn rotate(on: &mut Connection, rotation: &Rotation) -> Result<bool, StorageError> {
     let rotated = execute!(
         on,
-        "UPDATE sessions SET previous_hash = token_hash, token_hash = $3, successor_sealed = $4, grace_ends_at = $5, \
+        "UPDATE sessions SET previous_hash = $2, token_hash = $3, successor_sealed = $4, grace_ends_at = $5, \
              client_ip = $6, user_agent = $7, last_active_at = $8, live_until = $9, \
              client_noted_at = COALESCE($10, client_noted_at) \
-         WHERE id = $1 AND token_hash = $2 AND ended_at IS NULL AND live_until > $8",
+         WHERE id = $1 AND (token_hash = $2 OR token_hash = $3 AND previous_hash = $2) AND ended_at IS NULL \
+             AND live_until > $8",
         rotation.session_id.to_string(),
         &rotation.presented_hash,
         &rotation.successor_hash,

@@ -7,6 +7,8 @@ use stile::storage::{self, Database, NewUser, PoolState, UserRole};
 
 use crate::databases::{TestDatabase, at, on_both_engines, open, postgres_settings, race, raw};
 use crate::engines::{add_user, new_user};
+use crate::logins::login;
+use crate::sessions::{add_session, rotation};
 
 /// As a restart, a failover or a firewall does it.
 async fn cut_all(db: &TestDatabase) {
@@ -49,19 +51,25 @@ async fn connections_that_were_cut_are_replaced_and_nobody_hears_of_it() {
     let db = open(postgres_settings()).await;
     let id = add_user(&db, "ada@example.org").await;
     for round in 0..5 {
+        let mut ids = Vec::new();
+        for n in 0..6 {
+            ids.push(add_session(&db, id, &format!("family-{round}-{n}"), 0).await);
+        }
         open_all(&db.database).await;
         cut_all(&db).await;
-        // All at once, so that each of the ten is met: who reads, who writes, and who begins a transaction.
+        // All at once, so that each of the ten is met: who reads, who writes, who logs in or rotates, and who begins a transaction.
         let answers = race(30, |n| {
-            let database = db.database.clone();
+            let (database, session) = (db.database.clone(), ids[n / 5]);
             async move {
-                match n % 3 {
+                match n % 5 {
                     0 => storage::find_user(&mut database.read().await?, id)
                         .await
                         .map(|found| found.is_some()),
                     1 => storage::set_full_name(&mut database.write().await?, id, Some("Ada"))
                         .await
                         .map(|found| found.is_some()),
+                    2 => storage::log_in(&database, &login(id, &format!("login-{round}-{n}"), 1, None)).await,
+                    3 => storage::rotate_session(&database, rotation(session, "token-1", "token-2", 1)).await,
                     _ => {
                         let mut transaction = database.begin().await?;
                         let noted = storage::record_login(&mut transaction, id, 1, at(n as i64)).await?;
@@ -75,6 +83,9 @@ async fn connections_that_were_cut_are_replaced_and_nobody_hears_of_it() {
         for answer in answers {
             assert!(answer.unwrap(), "round {round}");
         }
+        let mut on = db.read().await.unwrap();
+        let sessions = storage::live_sessions(&mut on, id, at(2)).await.unwrap();
+        assert_eq!(sessions.len(), (round + 1) * 12);
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::engines::{add_user, at, on_both_engines, race};
 
-fn login<'a>(user_id: Uuid, family: &'a str, now: i64, client: Option<&str>) -> Login<'a> {
+pub fn login<'a>(user_id: Uuid, family: &'a str, now: i64, client: Option<&str>) -> Login<'a> {
     Login {
         seen_version: 1,
         client: client.map(|client| ClientNote {

@@ -10,6 +10,7 @@ mod databases;
 mod engines;
 mod known_clients;
 mod logins;
+mod lost_answers;
 mod mail_jobs;
 mod migrations;
 mod one_time_tokens;

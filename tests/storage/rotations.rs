@@ -72,8 +72,9 @@ on_both_engines! {
             ids.push(add_session(&db, user, &format!("family-{n}"), 0).await);
         }
         let rotate = |id: Uuid, presented: &str, client: String| {
+            let successor = format!("of-{client}");
             let client = Some(s::ClientNote { client, most: 100 });
-            let rotation = s::Rotation { user_id: user, client, ..rotation(id, presented, "new", 5) };
+            let rotation = s::Rotation { user_id: user, client, ..rotation(id, presented, &successor, 5) };
             let database = db.database.clone();
             async move { s::rotate_session(&database, rotation).await }
         };
@@ -87,7 +88,7 @@ on_both_engines! {
             found.unwrap().session.client_noted_at
         };
         assert_eq!(noted_at().await, Some(at(5)));
-        let unnoted = s::Rotation { user_id: user, ..rotation(ids[0], "new", "newer", 6) };
+        let unnoted = s::Rotation { user_id: user, ..rotation(ids[0], "of-10.0.0.1", "newer", 6) };
         assert!(s::rotate_session(&db, unnoted).await.unwrap());
         assert_eq!(noted_at().await, Some(at(5)), "nothing was noted");
         let rotated = race(40, |n| {
