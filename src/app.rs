@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ShutdownSettings};
 use crate::credentials::{AccessTokens, Passwords};
 use crate::http::metrics::Requests;
-use crate::http::{self, Drain, LocalStage};
+use crate::http::{self, Drain, EventLoops, LocalStage};
 use crate::mail::{self, Mailer};
 use crate::rate_limit::socket::Socket;
 use crate::rate_limit::{self, Limiter};
@@ -92,6 +92,7 @@ pub struct App {
     mailer: Mailer,
     local_stage: Option<LocalStage>,
     drain: Drain,
+    event_loops: Arc<EventLoops>,
 }
 
 /// Where Prometheus asks, and what answers it.
@@ -181,6 +182,7 @@ impl App {
             mailer,
             local_stage,
             drain,
+            event_loops: Arc::new(EventLoops::start()?),
         })
     }
 
@@ -203,10 +205,18 @@ impl App {
         let background = Background::start(&self);
         // To the last: what a drain looks like is worth a scrape.
         let the_end = CancellationToken::new();
-        let metrics = self.metrics.map(|metrics| metrics.serve(the_end.clone()));
+        let event_loops = self.event_loops;
+        let metrics = self
+            .metrics
+            .map(|metrics| metrics.serve(Arc::clone(&event_loops), the_end.clone()));
         let stop = CancellationToken::new();
-        let server = http::server::serve(listener, self.front, most_connections(), stop.clone());
-        let server = tokio::spawn(server);
+        let server = tokio::spawn(http::server::serve(
+            listener,
+            self.front,
+            Arc::clone(&event_loops),
+            most_connections(),
+            stop.clone(),
+        ));
 
         shutdown.cancelled().await;
         self.drain.begin();
@@ -231,6 +241,8 @@ impl App {
         }
         // A frozen server must not keep us; what it has committed it has.
         let _ = tokio::time::timeout(GOODBYE, self.database.close()).await;
+        // Connections to the database may have been opened there.
+        drop(event_loops);
     }
 }
 
@@ -251,11 +263,12 @@ impl MetricsListener {
     /// Scrapers are few. More connections than these wait in the kernel's queue.
     const MOST_CONNECTIONS: usize = 32;
 
-    fn serve(self, stop: CancellationToken) -> JoinHandle<()> {
+    fn serve(self, event_loops: Arc<EventLoops>, stop: CancellationToken) -> JoinHandle<()> {
         let Self { listener, router } = self;
         tokio::spawn(http::server::serve(
             listener,
             router,
+            event_loops,
             Self::MOST_CONNECTIONS,
             stop,
         ))

@@ -81,10 +81,6 @@ enum Command {
     Man(shell::Man),
 }
 
-/// Events that a thread takes from the system at a time. What it leaves is taken by the next thread that is awake; of a thousand, tokio's own
-/// number, that one would have to steal.
-const MOST_EVENTS: usize = 32;
-
 /// Parses the arguments of this process and runs what they say.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -99,10 +95,7 @@ pub fn main() -> ExitCode {
     {
         return failure("the TLS library is set up already");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_io_events_per_tick(MOST_EVENTS)
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failure(&format!("the runtime does not start: {error}")),

@@ -9,6 +9,7 @@ mod cookies;
 mod database_health;
 mod endpoints;
 mod error;
+mod event_loops;
 mod extract;
 mod front;
 pub mod metrics;
@@ -49,6 +50,7 @@ use stages::suite::{self, Suite};
 use stages::{envelope, limits};
 
 pub use connection::Answers;
+pub use event_loops::EventLoops;
 pub use front::Front;
 pub use stages::local::{LocalStage, SWEEP_EVERY};
 

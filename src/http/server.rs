@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Answers};
+use super::event_loops::EventLoops;
 
 /// After the system refused a connection (no file descriptor left), the next try waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -20,15 +21,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// Serves until `stop`, then finishes what is in flight. Returns when every connection is closed;
 /// the caller decides how long he waits for that.
 ///
-/// `most_connections` are served at once; further ones wait in the kernel's queue.
+/// `most_connections` are served at once, on `event_loops`; further ones wait in the kernel's queue.
 pub async fn serve(
     listener: TcpListener,
     who: impl Answers,
+    event_loops: Arc<EventLoops>,
     most_connections: usize,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(most_connections));
     let connections = TaskTracker::new();
+    let begin = |stream: TcpStream, address, place: Option<Place>| {
+        // From here on this loop would be woken for it in vain.
+        let Ok(stream) = stream.into_std() else { return };
+        let (seat, who, stop) = (event_loops.seat(), who.clone(), stop.clone());
+        let runtime = seat.runtime.clone();
+        let connection = async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                connection::serve(stream, address, who, stop).await;
+            }
+            drop((place, seat));
+        };
+        connections.spawn_on(connection, &runtime);
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -36,13 +51,7 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, address, place)) => {
-                let connection = connection::serve(stream, address, who.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
+            Ok((stream, address, place)) => begin(stream, address, Some(place)),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -52,7 +61,7 @@ pub async fn serve(
     }
     // Whoever is already in the kernel's queue believes to be connected, so he is served too.
     while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
-        connections.spawn(connection::serve(stream, address, who.clone(), stop.clone()));
+        begin(stream, address, None);
     }
     drop(listener);
     connections.close();

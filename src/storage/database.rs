@@ -129,6 +129,8 @@ impl Database {
             patience: SQLITE_ACQUIRE_TIMEOUT,
             rest: REST,
             life: LIFE,
+            // Each has a thread of its own, which wakes its borrower wherever he is.
+            are_at_home: false,
         };
         let of_writer = Terms {
             rest: Duration::MAX,
@@ -174,6 +176,7 @@ impl Database {
             patience: POSTGRES_ACQUIRE_TIMEOUT,
             rest: REST,
             life: LIFE,
+            are_at_home: true,
         };
         let pool = Pool::new(limited, terms);
         Ok(Self::Postgres {

@@ -3,12 +3,15 @@
 //! sqlx has a pool of its own, which asks the server whether a connection still lives before each use and again after it: two
 //! round trips beside the one of a short query, and for SQLite a wakeup of its thread. This one lends what was used last (its
 //! memory is warm), asks only where the borrower wants it asked ([`Pool::proven`]), and never gets a connection back that failed.
+//! Each thread that serves has an event loop of its own, and a socket is heard by the one it was opened on: whoever borrows it
+//! elsewhere is woken by way of two threads. So each gets its own back, and another's only where no further one may be opened.
 //! Knows no engine.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -28,6 +31,8 @@ pub(super) struct Terms {
     pub(super) rest: Duration,
     /// Closed when it has been open for so long, so that what a server keeps for it does not grow for ever.
     pub(super) life: Duration,
+    /// Whether they are sockets of the event loop on which they were opened.
+    pub(super) are_at_home: bool,
 }
 
 /// A pool of connections of one engine. Cheap to clone.
@@ -42,13 +47,15 @@ struct Shared<C: sqlx::Connection> {
     permits: Arc<Semaphore>,
     /// The one that was used last is the last.
     resting: Mutex<Vec<Resting<C>>>,
-    /// A clone is in each open connection.
+    /// A clone is in each connection that is open or being opened.
     open: Arc<()>,
 }
 
 #[derive(Debug)]
 struct Open<C> {
     link: C,
+    /// The event loop that hears it.
+    home: Option<Id>,
     since: Instant,
     _counted: Arc<()>,
 }
@@ -57,6 +64,13 @@ struct Open<C> {
 struct Resting<C> {
     open: Open<C>,
     since: Instant,
+}
+
+/// What there is for a borrower.
+enum Offer<C> {
+    Resting(Open<C>),
+    /// To open another.
+    Room(Arc<()>),
 }
 
 /// A connection that is lent. Dropped, it is given back.
@@ -91,10 +105,7 @@ impl<C: sqlx::Connection> Pool<C> {
     pub(super) async fn lend(&self) -> Result<Lent<C>, sqlx::Error> {
         self.in_time(async {
             let permit = self.permit().await?;
-            let open = match self.wake() {
-                Some(open) => open,
-                None => self.open().await?,
-            };
+            let (open, _) = self.next().await?;
             Ok(self.lent(open, permit))
         })
         .await
@@ -129,30 +140,59 @@ impl<C: sqlx::Connection> Pool<C> {
         }
     }
 
-    fn wake(&self) -> Option<Open<C>> {
-        self.0.resting().pop().map(|resting| resting.open)
-    }
-
     async fn answering(&self) -> Result<Open<C>, sqlx::Error> {
-        while let Some(mut open) = self.wake() {
+        loop {
+            let (mut open, is_new) = self.next().await?;
             // One that does not answer is cut, or waited for in vain: the time is the borrower's, and ends.
-            if Box::pin(open.link.ping()).await.is_ok() {
+            if is_new || Box::pin(open.link.ping()).await.is_ok() {
                 return Ok(open);
             }
         }
-        self.open().await
+    }
+
+    /// The next to be lent, and whether it is new.
+    async fn next(&self) -> Result<(Open<C>, bool), sqlx::Error> {
+        let room = match self.offer() {
+            Offer::Resting(open) => return Ok((open, false)),
+            Offer::Room(room) => room,
+        };
+        match self.open(room).await {
+            Ok(open) => Ok((open, true)),
+            // The server may have no room for more: one of another home then.
+            Err(error) => {
+                let resting = self.0.resting().pop();
+                resting.map(|resting| (resting.open, false)).ok_or(error)
+            }
+        }
+    }
+
+    fn offer(&self) -> Offer<C> {
+        let here = self.here();
+        let mut resting = self.0.resting();
+        let at_home = resting.iter().rposition(|resting| resting.open.home == here);
+        let is_full = self.0.open() >= self.0.terms.most as usize;
+        let last = resting.len().checked_sub(1).filter(|_| is_full);
+        match at_home.or(last) {
+            Some(place) => Offer::Resting(resting.remove(place).open),
+            None => Offer::Room(Arc::clone(&self.0.open)),
+        }
+    }
+
+    fn here(&self) -> Option<Id> {
+        self.0.terms.are_at_home.then(|| Handle::current().id())
     }
 
     /// A new one. A server that is coming up is waited for.
-    async fn open(&self) -> Result<Open<C>, sqlx::Error> {
+    async fn open(&self, room: Arc<()>) -> Result<Open<C>, sqlx::Error> {
         let mut pause = Duration::from_millis(10);
         loop {
             match Box::pin(self.0.options.connect()).await {
                 Ok(link) => {
                     return Ok(Open {
                         link,
+                        home: self.here(),
                         since: Instant::now(),
-                        _counted: Arc::clone(&self.0.open),
+                        _counted: room,
                     });
                 }
                 Err(error) if comes_up(&error) => sleep(pause).await,
@@ -162,10 +202,10 @@ impl<C: sqlx::Connection> Pool<C> {
         }
     }
 
-    /// Open connections, and those of them that rest.
+    /// Connections that are open or being opened, and those of them that rest.
     pub(super) fn count(&self) -> (usize, usize) {
         let resting = self.0.resting().len();
-        (Arc::strong_count(&self.0.open) - 1, resting)
+        (self.0.open(), resting)
     }
 
     /// Most that may be open.
@@ -187,6 +227,10 @@ impl<C: sqlx::Connection> Pool<C> {
 impl<C: sqlx::Connection> Shared<C> {
     fn resting(&self) -> MutexGuard<'_, Vec<Resting<C>>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
     }
 
     /// Lets it rest, unless it is old; whoever is too much is answered, to be closed.
@@ -245,7 +289,7 @@ impl<C: sqlx::Connection> Drop for Lent<C> {
 /// Says goodbye to the server, in the background.
 fn close<C: sqlx::Connection>(open: Open<C>) {
     // Without a runtime there is nobody to say it; the server sees the connection end.
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+    if let Ok(runtime) = Handle::try_current() {
         let goodbye = open.link.close();
         runtime.spawn(async move { timeout(GOODBYE, goodbye).await });
     }
@@ -266,7 +310,37 @@ mod tests {
         patience: Duration::from_secs(30),
         rest: Duration::MAX,
         life: Duration::MAX,
+        are_at_home: false,
     };
+
+    #[test]
+    fn an_event_loop_gets_its_own_back_and_anothers_only_where_no_further_one_may_be_opened() {
+        let event_loop = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+        };
+        let (here, there) = (event_loop(), event_loop());
+        let pool = pool(Terms {
+            are_at_home: true,
+            ..TERMS
+        });
+        let borrow = || async { pool.lend().await.unwrap() };
+        drop(here.block_on(borrow()));
+        let foreign = there.block_on(borrow());
+        assert_eq!(pool.count(), (2, 1));
+        // There are as many as there may be: the one that rests is lent to whoever comes.
+        let native = there.block_on(borrow());
+        assert_eq!(pool.count(), (2, 0));
+        there.block_on(async { drop((native, foreign)) });
+        for event_loop in [&here, &there, &here] {
+            let lent = event_loop.block_on(borrow());
+            assert_eq!(lent.open.as_ref().unwrap().home, Some(event_loop.handle().id()));
+            event_loop.block_on(async { drop(lent) });
+        }
+        assert_eq!(pool.count(), (2, 2));
+    }
 
     #[tokio::test]
     async fn what_was_used_last_is_lent_first_and_what_failed_never_again() {
