@@ -23,7 +23,7 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,12 @@ const IDLE_FOR: Duration = Duration::from_secs(75);
 
 /// A connection without a request gives its buffers back after this long.
 const REST_AFTER: Duration = Duration::from_millis(50);
+
+/// A client that has got its last answer may go on sending for so long,
+const PARTING_FOR: Duration = Duration::from_secs(2);
+
+/// and so much, in bytes.
+const PARTING_BYTES: usize = 1024 * 1024;
 
 /// Request line and headers together are refused from here on, in bytes. hyper reads in steps, so a head
 /// of up to twice this size may still pass.
@@ -128,11 +134,12 @@ async fn exchange(
             biased;
             // An error here is the client's: it went away, or what it sent was no HTTP.
             ended = poll_fn(|task| serving.poll_without_shutdown(task)) => {
-                if !pausing || ended.is_err() {
-                    return None;
-                }
                 let parts = serving.into_parts();
                 let Watched { resting, .. } = parts.io.into_inner();
+                if !pausing || ended.is_err() {
+                    Box::pin(part(resting.stream)).await;
+                    return None;
+                }
                 // A copy, for even an empty part would keep the whole buffer.
                 let begun = Bytes::copy_from_slice(&parts.read_buf);
                 return Some(Resting { begun, ..resting });
@@ -152,6 +159,24 @@ async fn exchange(
             }
         }
     }
+}
+
+/// Closes a connection whose client may still be sending: a body that nobody wanted to read. The system would reset it, and
+/// the answer could be lost before the client has read it (RFC 9112, 9.6), so the rest is read first, up to a point.
+async fn part(mut stream: TcpStream) {
+    let parting = async {
+        stream.shutdown().await?;
+        let (mut unwanted, mut left) = ([0; 4096], PARTING_BYTES);
+        loop {
+            let read = stream.read(&mut unwanted).await?;
+            left = left.saturating_sub(read);
+            if read == 0 || left == 0 {
+                return io::Result::Ok(());
+            }
+        }
+    };
+    // However it ends, the connection is over.
+    let _ = tokio::time::timeout(PARTING_FOR, parting).await;
 }
 
 /// Until when a connection may do what it is doing.

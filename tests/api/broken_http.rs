@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::app::{Engine, TestApp};
 
 /// Sends bytes and reads until the other end closes or falls silent.
@@ -233,16 +235,43 @@ async fn a_pause_changes_nothing_about_what_is_a_request() {
     for (parts, answers) in cases {
         let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
         for part in &parts {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, part.as_bytes()).await;
+            let _ = stream.write_all(part.as_bytes()).await;
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         let mut read = Vec::new();
-        let _ = tokio::time::timeout(
-            Duration::from_millis(500),
-            tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut read),
-        )
-        .await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), stream.read_to_end(&mut read)).await;
         let read = String::from_utf8_lossy(&read);
         assert_eq!(statuses(&read), vec![200; answers], "{parts:?}: {read}");
+    }
+}
+
+/// RFC 9112, 9.6: whoever is refused while he still sends is told so. A connection that is closed at once would be reset, and
+/// the answer lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_still_sending_gets_the_answer() {
+    let app = TestApp::on(Engine::Sqlite).start().await;
+    let body = "x".repeat(500_000);
+    let unread = format!(
+        "POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let too_large = format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let no_http = "GET /livez HTTP/1.1\r\nno header\r\n\r\n".to_owned();
+    for (head, status) in [(unread, 405), (too_large, 413), (no_http, 400)] {
+        let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Until the answer is there, unread.
+        stream.readable().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for part in body.as_bytes().chunks(50_000) {
+            stream.write_all(part).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(statuses(&answer), [status], "{answer}");
     }
 }
