@@ -84,3 +84,32 @@ impl EventLoop {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_goes_where_there_are_fewest() {
+        let event_loops = EventLoops::start().unwrap();
+        let cores = event_loops.loops.len();
+        let of = |seats: &[Seat]| seats.iter().map(|seat| seat.runtime.id()).collect::<Vec<_>>();
+        let mut seats: Vec<Seat> = (0..cores).map(|_| event_loops.seat()).collect();
+        for runtime in of(&seats) {
+            assert_eq!(of(&seats).iter().filter(|id| **id == runtime).count(), 1);
+        }
+        let left = seats.remove(0).runtime;
+        assert_eq!(event_loops.seat().runtime.id(), left.id());
+    }
+
+    #[tokio::test]
+    async fn they_end_with_all_that_goes_on_in_them() {
+        let event_loops = EventLoops::start().unwrap();
+        let endless = event_loops.seat().runtime.spawn(std::future::pending::<()>());
+        drop(event_loops);
+        let ended = tokio::time::timeout(Duration::from_secs(30), endless).await;
+        assert!(ended.unwrap().unwrap_err().is_cancelled());
+    }
+}
