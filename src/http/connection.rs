@@ -14,11 +14,13 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -29,6 +31,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::stages::Answering;
+use super::unread::Unread;
 
 /// Headers must have arrived this long after their first byte, or after the connection was opened.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
@@ -110,8 +113,11 @@ async fn exchange(
         let activity = Arc::clone(&activity);
         move |request: hyper::Request<Incoming>| {
             activity.enter(ANSWERING);
+            let (request, unread) = Unread::watch(request);
             InFlight {
-                answering: who.answer(request.map(Body::new), peer),
+                answering: who.answer(request, peer),
+                answer: None,
+                unread,
                 activity: Arc::clone(&activity),
             }
         }
@@ -208,7 +214,7 @@ impl Alarm {
             sleep.as_mut().reset(deadline);
         }
         loop {
-            std::task::ready!(sleep.as_mut().poll(task));
+            ready!(sleep.as_mut().poll(task));
             let now = Instant::now();
             match self.deadline {
                 Some(deadline) if deadline <= now => return Poll::Ready(()),
@@ -270,6 +276,8 @@ impl Activity {
 /// A request being answered; dropped when its answer is ready to be sent, or when its client went away.
 struct InFlight {
     answering: Answering,
+    answer: Option<Response>,
+    unread: Option<Unread>,
     activity: Arc<Activity>,
 }
 
@@ -277,7 +285,20 @@ impl Future for InFlight {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answering.as_mut().poll(task)
+        let flight = &mut *self;
+        let answer = match flight.answer.take() {
+            Some(answer) => answer,
+            None => ready!(flight.answering.as_mut().poll(task))?,
+        };
+        let Some(unread) = &mut flight.unread else {
+            return Poll::Ready(Ok(answer));
+        };
+        let answer = flight.answer.insert(answer);
+        if ready!(unread.poll_rest(task)) {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+        Poll::Ready(Ok(std::mem::take(answer)))
     }
 }
 

@@ -19,6 +19,7 @@ mod refusals;
 mod routes;
 pub mod server;
 mod stages;
+mod unread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -275,3 +275,44 @@ async fn whoever_is_still_sending_gets_the_answer() {
         assert_eq!(statuses(&answer), [status], "{answer}");
     }
 }
+
+/// RFC 9112, 9.6: an answer behind which the connection closes says so, so that nobody sends his next request on it. What has
+/// arrived of a body is skipped, and the connection goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_says_whether_the_connection_goes_on_behind_an_unread_body() {
+    let app = TestApp::on(Engine::Sqlite).start().await;
+    let head = |length: usize, more: &str| {
+        format!("POST /livez HTTP/1.1\r\nhost: x\r\n{more}content-length: {length}\r\n\r\n")
+    };
+    let whole = |length: usize| format!("{}{}", head(length, ""), "x".repeat(length));
+    let in_pieces = "POST /livez HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nxxxxx\r\n";
+    let cases = [
+        (whole(10), true),
+        (format!("{in_pieces}0\r\n\r\n"), true),
+        (in_pieces.to_owned(), false),
+        (head(10, ""), false),
+        (head(10, "expect: 100-continue\r\n"), false),
+        (whole(500_000), false),
+    ];
+    for (sent, goes_on) in cases {
+        let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut bytes = vec![0; 4096];
+        let read = stream.read(&mut bytes).await.unwrap();
+        let answer = String::from_utf8_lossy(&bytes[..read]).into_owned();
+        let case = &sent[..sent.len().min(150)];
+        assert_eq!(statuses(&answer), [405], "{case}: {answer}");
+        assert_eq!(!answer.contains("connection: close"), goes_on, "{case}: {answer}");
+        if goes_on {
+            stream.write_all(whole(10).as_bytes()).await.unwrap();
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert_eq!(
+                statuses(&String::from_utf8_lossy(&bytes[..read])),
+                [405],
+                "{case}"
+            );
+        } else {
+            assert_eq!(stream.read(&mut bytes).await.unwrap(), 0, "{case}");
+        }
+    }
+}
